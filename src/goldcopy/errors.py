@@ -1,0 +1,124 @@
+"""Every failure a user can meet, as one tree.
+
+    GoldcopyError                exit  code
+    ├── UsageError               2     usage
+    ├── ConnectFailed            3     connect
+    ├── PrivilegeMissing         4     privilege
+    ├── ServerRefused            5     server        unknown version, vanished server, a lock not given in time
+    ├── RedoOverrun              6     redo-overrun
+    ├── PageCorrupt              7     page-corrupt
+    ├── BackupInvalid            8     backup-invalid  damaged, incomplete, wrong base, not a backup
+    ├── TargetRefused            9     target        not empty, not writable
+    ├── NoSpace                  10    no-space
+    ├── RecoveryFailed           11    recovery
+    ├── KeyMissing               12    key-missing
+    ├── Unsupported              13    unsupported
+    └── Interrupted              130   interrupted
+
+The exit status and the code are stable: scripts may rely on them. Only fronts print or exit.
+"""
+
+from __future__ import annotations
+
+
+class GoldcopyError(Exception):
+    """A failure with a message for people, a stable ``code`` for machines and, where we know one, a ``hint``."""
+
+    code = "error"
+    exit_status = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(GoldcopyError):
+    """The command line or an option file asks for something that cannot be meant."""
+
+    code = "usage"
+    exit_status = 2
+
+
+class ConnectFailed(GoldcopyError):
+    """The server cannot be reached, or refuses the account."""
+
+    code = "connect"
+    exit_status = 3
+
+
+class PrivilegeMissing(GoldcopyError):
+    """The account lacks a privilege; the hint is the exact GRANT."""
+
+    code = "privilege"
+    exit_status = 4
+
+
+class ServerRefused(GoldcopyError):
+    """The server does not let us go on: unknown version, it vanished, a lock was not given in time."""
+
+    code = "server"
+    exit_status = 5
+
+
+class RedoOverrun(GoldcopyError):
+    """The server overwrote redo before it was copied; the hint says which setting to raise and to what."""
+
+    code = "redo-overrun"
+    exit_status = 6
+
+
+class PageCorrupt(GoldcopyError):
+    """A page stays wrong however often it is read: names file, page and byte offset."""
+
+    code = "page-corrupt"
+    exit_status = 7
+
+
+class BackupInvalid(GoldcopyError):
+    """A backup is damaged, incomplete, of another server, or no backup at all."""
+
+    code = "backup-invalid"
+    exit_status = 8
+
+
+class TargetRefused(GoldcopyError):
+    """A directory to write into is not empty or not writable; nothing in it was touched."""
+
+    code = "target"
+    exit_status = 9
+
+
+class NoSpace(GoldcopyError):
+    """The target's file system is full."""
+
+    code = "no-space"
+    exit_status = 10
+
+
+class RecoveryFailed(GoldcopyError):
+    """The server's own crash recovery did not succeed; the backup is as it was."""
+
+    code = "recovery"
+    exit_status = 11
+
+
+class KeyMissing(GoldcopyError):
+    """An encrypted tablespace or log cannot be read without a key that is not there."""
+
+    code = "key-missing"
+    exit_status = 12
+
+
+class Unsupported(GoldcopyError):
+    """What is asked for does not exist on this server or in this build."""
+
+    code = "unsupported"
+    exit_status = 13
+
+
+class Interrupted(GoldcopyError):
+    """SIGINT or SIGTERM: everything taken has been given back."""
+
+    code = "interrupted"
+    exit_status = 130

@@ -1,0 +1,12 @@
+"""Pure bytes <-> values: pages, redo, deltas, streams. No I/O, no clock, no server.
+
+One module per on-disk *layout*, none per server version; ``dialect`` maps versions to layouts.
+"""
+
+from typing import Literal, NewType
+
+Lsn = NewType("Lsn", int)
+SpaceId = NewType("SpaceId", int)
+PageNo = NewType("PageNo", int)
+
+Family = Literal["mariadb", "mysql"]

@@ -1,0 +1,1 @@
+"""InnoDB tablespace files: geometry from page 0, checksums of pages."""
