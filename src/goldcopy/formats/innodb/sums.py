@@ -1,0 +1,252 @@
+"""Page checksums, one page at a time: every form that a server may have left on disk.
+
+The fast path lives in ``page.ChunkVerifier``; what it cannot confirm comes here. Sources: MariaDB
+``buf0buf.cc`` ``buf_page_is_corrupted``, ``fil0crypt.cc`` ``fil_space_verify_crypt_checksum``; MySQL
+``buf0checksum.cc``, ``page0zip.cc``, ``os0file.cc`` ``Compression::deserialize``.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+import zlib
+from collections.abc import Callable
+from functools import lru_cache
+from itertools import repeat
+from typing import Any
+
+from fastcrc import crc32
+
+crc = crc32.iscsi
+_u16 = struct.Struct(">H").unpack_from
+_u32 = struct.Struct(">I").unpack_from
+
+NO_CHECKSUM = 0xDEADBEEF
+MYSQL_COMPRESSED = 14
+MYSQL_OPAQUE_TYPES = frozenset({14, 15, 16, 17})
+MARIADB_OPAQUE_TYPES = frozenset({34354, 37401})
+_FOLD_1, _FOLD_2 = 1463735687, 1653893711
+_MYSQL_PAGE_HEADER = 38
+
+
+class Checksum(enum.Enum):
+    """Where a tablespace's pages keep their sum; ``CRC32`` and ``ZIP`` admit the older forms too."""
+
+    FULL_CRC32 = "full_crc32"
+    CRC32 = "crc32"
+    ZIP = "zip"
+
+
+class State(enum.Enum):
+    """What can be said of one page: its sum is right, wrong, or it carries none on disk."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    NO_SUM = "no sum"
+
+
+def u16(data: Any, offset: int) -> int:
+    """Big-endian 16 bits."""
+    value: int = _u16(data, offset)[0]
+    return value
+
+
+def u32(data: Any, offset: int) -> int:
+    """Big-endian 32 bits."""
+    value: int = _u32(data, offset)[0]
+    return value
+
+
+def is_blank(page: memoryview) -> bool:
+    """Whether every byte is zero: a page that was allocated and never written, or freed and scrubbed."""
+    return page.tobytes().count(0) == len(page)
+
+
+def full_crc32_right(page: memoryview) -> bool:
+    """MariaDB full_crc32: last four bytes of what is stored; a compressed page (type bit 15) may be shorter.
+
+    The low LSN word repeated in the trailer needs no look of its own, the sum covers both copies.
+    """
+    size = len(page)
+    page_type = u16(page, 24)
+    if page_type & 0x8000:
+        size = (page_type & 0x7FFF) << 8
+        if not 256 <= size < len(page):
+            return False
+    return crc(page[: size - 4]) == u32(page, size - 4) or is_blank(page)
+
+
+def crc32_sum(page: memoryview) -> int:
+    """The ``crc32`` sum of an uncompressed page of the old layout."""
+    return int(crc(page[4:26]) ^ crc(page[38:-8]))
+
+
+def zip_crc32_sum(page: memoryview) -> int:
+    """The ``crc32`` sum of a ROW_FORMAT=COMPRESSED page."""
+    return int(crc(page[4:16]) ^ crc(page[24:26]) ^ crc(page[34:]))
+
+
+def zip_adler_sum(page: memoryview) -> int:
+    """The ``innodb`` sum of a ROW_FORMAT=COMPRESSED page."""
+    return zlib.adler32(page[34:], zlib.adler32(page[24:26], zlib.adler32(page[4:16], 0)))
+
+
+def fold(data: bytes | memoryview) -> int:
+    """``ut_fold_binary`` on 32 bits: the byte-serial hash behind the ``innodb`` sum."""
+    value = 0
+    for byte in bytes(data):
+        value = (((((value ^ byte ^ _FOLD_2) << 8) + value) ^ _FOLD_1) + byte) & 0xFFFFFFFF
+    return value
+
+
+def innodb_right(page: memoryview) -> bool:
+    """The ``innodb`` sum: new form in front, and in the trailer the old form or the high LSN word."""
+    front = u32(page, 0)
+    if front not in (0, (fold(page[4:26]) + fold(page[38:-8])) & 0xFFFFFFFF):
+        return False
+    return _innodb_trailer_right(page)
+
+
+def _innodb_trailer_right(page: memoryview) -> bool:
+    old = u32(page, len(page) - 8)
+    return old in (fold(page[:26]), u32(page, 16)) and _lsn_words_agree(page)
+
+
+def _lsn_words_agree(page: memoryview) -> bool:
+    return page[20:24] == page[-4:]
+
+
+def crc32_state(page: memoryview, *, mariadb: bool) -> State:
+    """An uncompressed page of the old layout by every form but ``innodb``: ``innodb_wrong`` is for that."""
+    page_type = u16(page, 24)
+    front = u32(page, 0)
+    if is_blank(page):
+        return State.RIGHT
+    if mariadb:
+        if page_type in MARIADB_OPAQUE_TYPES:
+            return State.NO_SUM
+        if u32(page, 26) and u32(page, 30) in (crc32_sum(page), NO_CHECKSUM):
+            return State.RIGHT
+    elif page_type == MYSQL_COMPRESSED:
+        return mysql_compressed_state(page)
+    elif page_type in MYSQL_OPAQUE_TYPES:
+        return State.NO_SUM
+    if front == NO_CHECKSUM == u32(page, len(page) - 8):
+        return State.RIGHT if _lsn_words_agree(page) else State.WRONG
+    return State.RIGHT if front == crc32_sum(page) and _lsn_words_agree(page) else State.WRONG
+
+
+def zip_state(page: memoryview, *, mariadb: bool) -> State:
+    """A ROW_FORMAT=COMPRESSED page by every form."""
+    front = u32(page, 0)
+    if front in (zip_crc32_sum(page), NO_CHECKSUM, zip_adler_sum(page)) or is_blank(page):
+        return State.RIGHT
+    if mariadb:
+        sums = (zip_crc32_sum(page), zip_adler_sum(page), NO_CHECKSUM)
+        return State.RIGHT if u32(page, 26) and u32(page, 30) in sums else State.WRONG
+    return State.NO_SUM if u16(page, 24) in MYSQL_OPAQUE_TYPES else State.WRONG
+
+
+@lru_cache(maxsize=1)
+def _lz4_decompress() -> Callable[..., bytes] | None:
+    try:
+        from lz4.block import decompress
+    except ImportError:
+        return None
+    found: Callable[..., bytes] = decompress
+    return found
+
+
+def mysql_compressed_state(page: memoryview) -> State:
+    """A page of MySQL's transparent compression: its header must be sane and its body must decompress.
+
+    Version u8 at 26, algorithm u8 at 27 (1 zlib, 2 LZ4), original type u16 at 28, original size u16 at 30,
+    compressed size u16 at 32. The sum in front is that of the page before compression, so it can be checked
+    whenever the codec is at hand.
+    """
+    version, algorithm = page[26], page[27]
+    original_type, original_size, size = u16(page, 28), u16(page, 30), u16(page, 32)
+    room = len(page) - _MYSQL_PAGE_HEADER
+    if version not in (1, 2, 3) or algorithm not in (1, 2) or original_size != room or not 0 < size <= room:
+        return State.WRONG
+    try:
+        body = _decompressed(page[38 : 38 + size], algorithm, original_size)
+    except (zlib.error, ValueError, RuntimeError):
+        return State.WRONG
+    if body is None:
+        return State.NO_SUM
+    return _compressed_sum_state(page, original_type, body)
+
+
+def _decompressed(data: memoryview, algorithm: int, size: int) -> bytes | None:
+    """The body, or None without the codec. Raises ValueError (or the codec's error) when it is damaged."""
+    if algorithm == 1:
+        body = zlib.decompressobj().decompress(data, size)
+    else:
+        lz4 = _lz4_decompress()
+        if lz4 is None:
+            return None
+        body = lz4(data, uncompressed_size=size)
+    if len(body) != size:
+        raise ValueError("a compressed page is too short")
+    return body
+
+
+def _compressed_sum_state(page: memoryview, original_type: int, body: bytes) -> State:
+    head = bytes(page[4:24]) + original_type.to_bytes(2, "big")
+    front = u32(page, 0)
+    if front in (crc(head) ^ crc(body[:-8]), NO_CHECKSUM):
+        return State.RIGHT
+    return State.RIGHT if front == (fold(head) + fold(body[:-8])) & 0xFFFFFFFF else State.WRONG
+
+
+def innodb_wrong(pages: list[memoryview]) -> list[int]:
+    """Which of these uncompressed pages (all of one size) fail the ``innodb`` sum: positions in the list.
+
+    With numpy all pages advance together, a byte position a step: hand it many pages at once.
+    """
+    if not pages:
+        return []
+    numpy = _numpy()
+    if numpy is None or len(pages) < 8:
+        return [i for i, page in enumerate(pages) if not innodb_right(page)]
+    n = len(pages[0])
+    columns = numpy.frombuffer(b"".join(pages), numpy.uint8).reshape(-1, n).T.astype(numpy.uint32)
+    sums = (_fold_columns(numpy, columns, 4, 26) + _fold_columns(numpy, columns, 38, n - 8)).tolist()
+    return [
+        i
+        for i, (page, value) in enumerate(zip(pages, sums, strict=True))
+        if u32(page, 0) not in (0, value) or not _innodb_trailer_right(page)
+    ]
+
+
+@lru_cache(maxsize=1)
+def _numpy() -> Any:
+    """numpy, or None: only 5.6's default sum wants it, and importing it costs 0.1 s."""
+    try:
+        import numpy
+    except ImportError:
+        return None
+    return numpy
+
+
+def _fold_columns(numpy: Any, columns: Any, start: int, end: int) -> Any:
+    """``fold`` of every page at once; ``columns[i]`` holds byte i of all pages."""
+    first, second = numpy.uint32(_FOLD_1), numpy.uint32(_FOLD_2)
+    value = numpy.zeros(columns.shape[1], numpy.uint32)
+    work = numpy.empty_like(value)
+    xor = numpy.bitwise_xor
+    for row in columns[start:end]:
+        xor(value, row, out=work)
+        work ^= second
+        work <<= 8
+        work += value
+        work ^= first
+        work += row
+        value, work = work, value
+    return value
+
+
+def adler_sums(heads: Any, kinds: Any, bodies: Any) -> tuple[int, ...]:
+    """``zip_adler_sum`` of many pages in one C-level pass over their three slices."""
+    return tuple(map(zlib.adler32, bodies, map(zlib.adler32, kinds, map(zlib.adler32, heads, repeat(0)))))
