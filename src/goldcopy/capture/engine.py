@@ -1,0 +1,333 @@
+"""One capture of a live server, step by step. ``commands/backup.py`` tells the order; this knows how.
+
+Everything taken from the server (locks, the redo consumer, threads) is given back when the ``Capture`` closes,
+whatever happened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from goldcopy import __version__
+from goldcopy.capture.base import check_lsn, page_rule
+from goldcopy.capture.copier import Base, SpaceCopier, SpaceJob
+from goldcopy.capture.follower import Follower
+from goldcopy.capture.plain import PlainCopier
+from goldcopy.capture.plain_set import PlainSet
+from goldcopy.capture.redo_source import Checkpoint, RedoSource, open_source
+from goldcopy.capture.spaces import CopiedSpaces
+from goldcopy.capture.throttle import Throttle
+from goldcopy.errors import RedoOverrun, ServerRefused
+from goldcopy.events import Emit, Note, Progress, Warn
+from goldcopy.formats import Lsn
+from goldcopy.image.chain import Image
+from goldcopy.image.manifest import (
+    BINLOG_TAIL_NAME,
+    REDO_NAME,
+    LockTime,
+    Manifest,
+    Plain,
+    Position,
+    Redo,
+    Replica,
+    Server,
+    dump,
+)
+from goldcopy.image.sink import FileWriter, Sink
+from goldcopy.server.files import FileRef, Listing, list_files
+from goldcopy.server.instance import Instance
+from goldcopy.server.locks import BackupLocks, LockPolicy
+from goldcopy.server.position import ConsistentPoint, read_position
+from goldcopy.server.redo_guard import RedoConsumer
+
+CATCH_UP_TRIES = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptureOptions:
+    """How to copy. ``on_corrupt``: ``stop`` at a page that stays bad, or ``list`` it and go on."""
+
+    threads: int = 4
+    bytes_per_s: int = 0
+    iops: int = 0
+    on_corrupt: str = "stop"
+    consumer: bool = True
+    plain_from_base: bool = True
+    name: str = ""
+    wanted: Callable[[str], bool] | None = None
+    policy: LockPolicy = field(default_factory=LockPolicy)
+
+
+class Capture(contextlib.AbstractContextManager["Capture"]):
+    """A backup being taken. Use as a context manager; call the steps in the order in which they stand here."""
+
+    def __init__(
+        self, instance: Instance, sink: Sink, base: Image | None, options: CaptureOptions, emit: Emit
+    ) -> None:
+        self._instance, self._sink, self._base, self._options, self._emit = instance, sink, base, options, emit
+        self._stack = contextlib.ExitStack()
+        self._cancelled = threading.Event()
+        self._started = time.time()
+        self._warnings: list[str] = []
+        self._spaces = CopiedSpaces()
+        self._throttle = Throttle(options.bytes_per_s, options.iops)
+        plain_base = base.newest.plain if base is not None and options.plain_from_base else ()
+        self._plain = PlainSet(
+            PlainCopier(sink, self._throttle),
+            {p.path: p for p in plain_base},
+            _epoch_ns(base.newest.started) if base is not None else 0,
+        )
+        self._torn = 0
+
+    def __enter__(self) -> Capture:
+        self._stack.__enter__()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._cancelled.set()
+        self._stack.close()
+
+    # -- the steps ------------------------------------------------------------------------------------------
+
+    def guard(self) -> None:
+        """Take what keeps DDL away, or at least tells of it, where the server has such a thing."""
+        self._locks = self._stack.enter_context(BackupLocks(self._instance, self._options.policy, self._emit))
+        self._locks.guard()
+
+    def follow_redo(self) -> None:
+        """Read the checkpoint and start the redo follower; nothing is copied before its first read succeeded."""
+        instance = self._instance
+        source = open_source(instance.redo_dir, instance.dialect.family)
+        self._stack.callback(source.close)
+        instance.dialect.check_redo_layout(source.layout)
+        session = self._stack.enter_context(instance.new_session())
+        consumer = self._consumer()
+        for _ in range(CATCH_UP_TRIES):
+            checkpoint = source.checkpoint()
+            if self._base is not None:
+                check_lsn(self._base, checkpoint.lsn)
+            self._redo_out: FileWriter = self._sink.put_file(REDO_NAME)
+            follower = Follower(
+                source, self._redo_out, lambda: instance.lsns(session),
+                capacity_bytes=instance.redo_capacity_bytes,
+                setting=instance.dialect.redo_size_setting,
+                advance=consumer,
+            )
+            try:
+                follower.start(checkpoint.lsn)
+            except RedoOverrun:
+                self._redo_out.abort()
+                continue
+            self._source, self._checkpoint, self._follower = source, checkpoint, follower
+            self._stack.callback(follower.stop)
+            return
+        raise RedoOverrun(
+            "the server writes redo faster than it can be read even once",
+            hint=f"raise {instance.dialect.redo_size_setting}",
+        )
+
+    def copy_spaces(self) -> None:
+        """Copy every InnoDB tablespace, in parallel, each page verified; and plain files a first time."""
+        listing = self._list()
+        self._warn_unknown(listing)
+        self._copy(listing.spaces)
+        self._plain.copy(self._chosen(listing.plain), listing.empty_dirs, self._cancelled.is_set)
+
+    def block_ddl(self) -> None:
+        """Keep DDL out for the rest, look at the data directory again by identity, and mend what DDL moved."""
+        self._locks.block_ddl()
+        listing = self._list()
+        changes = self._spaces.compare(self._chosen(listing.spaces))
+        self._spaces.mend(changes, listing.spaces, self._sink)
+        if changes.fresh or changes.renamed or changes.gone:
+            self._emit(Note(
+                f"DDL meanwhile: {len(changes.fresh)} tablespaces new, {len(changes.renamed)} renamed, "
+                f"{len(changes.gone)} dropped", detail=True,
+            ))
+        self._copy(changes.fresh)
+        self._plain.copy(self._chosen(listing.plain), listing.empty_dirs, self._cancelled.is_set)
+        self._outside_innodb = listing.has_user_tables_outside_innodb
+
+    def block_commit(self) -> None:
+        """The consistent point: no commit, plain files as they are now, position and LSN as one."""
+        self._locks.block_commit(non_innodb=self._outside_innodb)
+        listing = self._list()
+        self._plain.copy(self._chosen(listing.plain), listing.empty_dirs, self._cancelled.is_set)
+        self._point, self._end, last_block = self._consistent_point()
+        self._follower.finish(self._end, last_block=last_block)
+        self._copy_binlog_tail()
+        self._locks.assert_held()
+        self._records = self._spaces.records()
+
+    def release(self) -> None:
+        """Give the locks back: the server goes on as before."""
+        self._locks.release()
+
+    def write_manifest(self) -> Manifest:
+        """Make all durable, then write the manifest: only now is there a backup."""
+        plain = self._plain.records()
+        redo = self._redo_record()
+        manifest = self._manifest(plain, redo)
+        self._sink.sync()
+        self._sink.commit(dump(manifest))
+        return manifest
+
+    # -- how ------------------------------------------------------------------------------------------------
+
+    def _list(self) -> Listing:
+        self._follower.check()
+        return list_files(self._instance)
+
+    def _chosen(self, files: tuple[FileRef, ...] | list[FileRef]) -> list[FileRef]:
+        wanted = self._options.wanted
+        return list(files) if wanted is None else [f for f in files if wanted(f.path)]
+
+    def _warn_unknown(self, listing: Listing) -> None:
+        for file in listing.unknown:
+            text = f"{file.path}: not a file of an engine that Goldcopy knows; copied as it is"
+            self._warnings.append(text)
+            self._emit(Warn("unknown-file", text))
+
+    def _copy(self, files: tuple[FileRef, ...] | list[FileRef]) -> None:
+        rule: Base | None = page_rule(self._base) if self._base is not None else None
+        jobs = [SpaceJob(f, rule) for f in self._chosen(files)]
+        copier = SpaceCopier(
+            self._sink,
+            family=self._instance.dialect.family,
+            threads=self._options.threads,
+            throttle=self._throttle,
+            legacy=self._instance.dialect.legacy_checksums,
+            on_corrupt=self._options.on_corrupt,
+            progress=self._progress,
+            cancelled=self._cancelled,
+        )
+        started = time.time_ns()
+        for job, result in zip(jobs, copier.copy(jobs), strict=True):
+            self._spaces.add(job, result, started)
+            self._torn += result.torn_rereads
+            for page in result.corrupt:
+                text = f"{result.path}: page {page} is corrupt on the server and was copied as it is"
+                self._warnings.append(text)
+                self._emit(Warn("page-corrupt", text))
+
+    def _progress(self, done: int, total: int) -> None:
+        self._follower.check()
+        self._emit(Progress("copy", done, total, redo_head_start_s=self._follower.lag.head_start_s))
+
+    def _consumer(self) -> Callable[[Lsn], None] | None:
+        if not (self._options.consumer and self._instance.dialect.redo_consumer):
+            return None
+        consumer = self._stack.enter_context(RedoConsumer(self._instance, self._emit))
+        return consumer.advance
+
+    def _consistent_point(self) -> tuple[ConsistentPoint, Lsn, bytes]:
+        """Position and LSN. Redo encrypted by MySQL cannot be trimmed, so there we wait for an LSN at which the
+        last block holds exactly what belongs to it."""
+        for _ in range(200):
+            point = read_position(self._instance)
+            end = point.lsn if point.lsn is not None else self._instance.lsns(self._instance.session)[1]
+            last = self._source.exact_last_block(end)
+            if last is not None:
+                return point, end, last
+            self._locks.flush_redo()
+        raise ServerRefused(
+            "the encrypted redo log never stood still at a consistent point",
+            hint="take the backup at a quieter time",
+        )
+
+    def _copy_binlog_tail(self) -> None:
+        """MySQL decides transactions in doubt by its last binlog: keep it up to the recorded position."""
+        self._tail_bytes = 0
+        if not (self._instance.dialect.binlog_tail and self._point.binlog_file):
+            return
+        path = self._instance.binlog_path(self._point.binlog_file)
+        with open(path, "rb") as f:
+            data = f.read(self._point.binlog_position)
+        if len(data) != self._point.binlog_position:
+            raise ServerRefused(f"{path} is shorter than the server's position {self._point.binlog_position}")
+        out = self._sink.put_file(BINLOG_TAIL_NAME)
+        out.write(data)
+        out.finish()
+        self._tail_bytes = len(data)
+
+    def _redo_record(self) -> Redo:
+        window = self._source.window(self._follower.start_lsn, self._checkpoint, self._end)
+        sums = self._redo_out.finish()
+        return Redo(
+            layout=window.layout, start=window.start, checkpoint=window.checkpoint,
+            checkpoint_end=window.checkpoint_end, checkpoint_no=window.checkpoint_no, end=window.end,
+            header=window.header.hex(), first_lsn=window.first_lsn, capacity=window.capacity,
+            encryption=window.encryption.hex(), size=self._redo_out.size, sums=sums,
+        )
+
+    def _manifest(self, plain: tuple[Plain, ...], redo: Redo) -> Manifest:
+        base = self._base
+        return Manifest(
+            id=str(uuid.uuid4()),
+            kind="full" if base is None else "incremental",
+            base_id="" if base is None else base.newest.id,
+            base_path="" if base is None else self._sink.relative(base.directory),
+            since=0 if base is None else base.newest.redo.checkpoint,
+            partial=self._options.wanted is not None,
+            tool=f"goldcopy {__version__}",
+            started=_utc(self._started),
+            finished=_utc(time.time()),
+            server=self._server(),
+            redo=redo,
+            position=_position(self._point),
+            spaces=self._records,
+            plain=plain,
+            binlog_tail=self._tail_bytes,
+            locks=tuple(LockTime(lock=t.lock, waited_s=t.waited_s, held_s=t.held_s) for t in self._locks.times),
+            torn_rereads=self._torn,
+            warnings=tuple(self._warnings),
+            name=self._options.name,
+        )
+
+    def _server(self) -> Server:
+        facts = self._instance.facts()
+        return Server(
+            family=self._instance.dialect.family,
+            version=self._instance.version,
+            dialect=self._instance.dialect.name,
+            identity=self._instance.identity,
+            hostname=self._instance.variables.get("hostname", socket.gethostname()),
+            datadir=os.path.abspath(self._instance.datadir),
+            variables=dict(facts.variables),
+            plugins=tuple(facts.plugins),
+        )
+
+
+def _position(point: ConsistentPoint) -> Position:
+    return Position(
+        binlog_file=point.binlog_file,
+        binlog_position=point.binlog_position,
+        gtid=point.gtid,
+        replicas=tuple(
+            Replica(
+                channel=r.channel, source_host=r.source_host, source_port=r.source_port,
+                source_log_file=r.source_log_file, source_log_pos=r.source_log_pos,
+                gtid=r.gtid, auto_position=r.auto_position,
+            )
+            for r in point.replicas
+        ),
+        galera=point.galera,
+    )
+
+
+def _utc(t: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(t)) + f".{int(t % 1 * 1000):03d}Z"
+
+
+def _epoch_ns(text: str) -> int:
+    import calendar
+
+    whole, _, ms = text.rstrip("Z").partition(".")
+    return (calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) * 1000 + int(ms or 0)) * 1_000_000

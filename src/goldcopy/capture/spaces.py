@@ -1,0 +1,96 @@
+"""What has been copied of the tablespaces, and what DDL did to them meanwhile.
+
+A tablespace is known by its identity (inode and birth time) and never by its name: names move (RENAME, swaps), and
+inode numbers are reused at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from goldcopy.capture.copier import SpaceJob, SpaceResult
+from goldcopy.image.manifest import Space
+from goldcopy.image.sink import Sink
+from goldcopy.server.files import FileRef
+
+_PARKED = ".goldcopy-parked"
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a second look at the data directory found."""
+
+    fresh: tuple[FileRef, ...]
+    renamed: tuple[tuple[str, str], ...]
+    gone: tuple[str, ...]
+
+
+class CopiedSpaces:
+    """The results of the copier, by identity, kept true to the data directory."""
+
+    def __init__(self) -> None:
+        self._by_identity: dict[str, SpaceResult] = {}
+        self._paths: dict[str, FileRef] = {}
+        self._started_ns: dict[str, int] = {}
+
+    def add(self, job: SpaceJob, result: SpaceResult, started_ns: int) -> None:
+        """Take one result. A file that vanished while it was copied is left out: nothing of it is kept."""
+        if result.vanished:
+            return
+        self._by_identity[result.identity] = result
+        self._paths[result.identity] = job.file
+        self._started_ns[result.identity] = started_ns
+
+    def compare(self, files: Iterable[FileRef]) -> Changes:
+        """Compare with the data directory as it is now (under a lock that keeps DDL out).
+
+        Fresh: created since, or rewritten in place by an IMPORT that was caught half-way (``suspect``).
+        """
+        fresh: list[FileRef] = []
+        renamed: list[tuple[str, str]] = []
+        alive = set()
+        for file in files:
+            result = self._by_identity.get(file.identity)
+            if result is None or self._rewritten(result, file):
+                fresh.append(file)
+                continue
+            alive.add(file.identity)
+            if result.path != file.path:
+                renamed.append((result.path, file.path))
+        gone = tuple(r.path for i, r in self._by_identity.items() if i not in alive)
+        return Changes(tuple(fresh), tuple(renamed), gone)
+
+    def _rewritten(self, result: SpaceResult, file: FileRef) -> bool:
+        return result.suspect and file.mtime_ns >= self._started_ns[file.identity]
+
+    def mend(self, changes: Changes, files: Iterable[FileRef], sink: Sink) -> None:
+        """Make the sink's names those of now: drop what is gone, move what was renamed (swaps included)."""
+        for path in changes.gone:
+            sink.remove_space(path)
+        for old, _new in changes.renamed:
+            sink.rename_space(old, old + _PARKED)
+        for old, new in changes.renamed:
+            sink.rename_space(old + _PARKED, new)
+        now = {f.identity: f for f in files}
+        gone = set(changes.gone)
+        for identity in [i for i, r in self._by_identity.items() if r.path in gone]:
+            del self._by_identity[identity], self._paths[identity], self._started_ns[identity]
+        for identity in self._by_identity:
+            self._paths[identity] = now[identity]
+
+    def records(self) -> tuple[Space, ...]:
+        """The manifest's records, with the sizes that the files have now (a file may have grown since)."""
+        out = []
+        for identity, r in self._by_identity.items():
+            file = self._paths[identity]
+            try:
+                size_now = os.stat(file.source).st_size
+            except FileNotFoundError:
+                size_now = 0
+            out.append(r.record(path=file.path, external=file.external, size_final=max(r.size, size_now)))
+        return tuple(sorted(out, key=lambda s: s.path))
+
+    def __len__(self) -> int:
+        return len(self._by_identity)

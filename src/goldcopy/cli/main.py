@@ -1,0 +1,157 @@
+"""Entry point of ``goldcopy``. A command's module is imported only when the command runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from goldcopy import __version__
+from goldcopy.errors import GoldcopyError, Interrupted, NoSpace
+
+if TYPE_CHECKING:
+    from goldcopy.cli.render import Renderer
+
+# name -> (module, dataclass, one line for the list, does it connect to a server)
+COMMANDS: dict[str, tuple[str, str, str, bool]] = {
+    "backup": ("backup", "Backup", "take a hot backup, full or incremental, of a running server", True),
+    "restore": ("restore", "Restore", "make a data directory of a backup, increments included", False),
+    "prepare": ("prepare", "Prepare", "turn a backup directory into a clean data directory", False),
+    "check": ("check", "Check", "read a backup whole and find every changed bit", False),
+    "info": ("info", "Info", "show what a backup is", False),
+}
+
+
+class LazyGroup(click.Group):
+    """Builds a command from its dataclass when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of a backup's life."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, its module imported."""
+        return _build(cmd_name) if cmd_name in COMMANDS else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of ``--help``, without importing the commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, about[2]) for name, about in COMMANDS.items()])
+
+
+def _build(name: str) -> click.Command:
+    from goldcopy.cli.build import help_text, parameters
+    from goldcopy.options import Connection
+
+    module_name, class_name, _, connects = COMMANDS[name]
+    module = importlib.import_module(f"goldcopy.commands.{module_name}")
+    declaration = getattr(module, class_name)
+    params = parameters(declaration, Connection) if connects else parameters(declaration)
+    params += [
+        click.Option(["--json", "as_json"], is_flag=True, help="events (or the answer) as JSON lines on stdout"),
+        click.Option(["--quiet", "-q"], is_flag=True, help="only warnings and errors"),
+        click.Option(["--verbose", "-v"], is_flag=True, help="more about what happens"),
+    ]
+
+    def callback(**values: Any) -> None:
+        sys.exit(_execute(module, declaration, connects, values))
+
+    return click.Command(
+        name, params=params, callback=callback, help=help_text(declaration),
+        context_settings={"help_option_names": ["--help"], "max_content_width": 110},
+    )
+
+
+def _execute(module: Any, declaration: type, connects: bool, values: dict[str, Any]) -> int:
+    """Run one command under a renderer. Returns the exit status."""
+    from goldcopy.cli.build import take
+    from goldcopy.cli.render import JsonLines, Terminal
+
+    as_json, quiet, verbose = values.pop("as_json"), values.pop("quiet"), values.pop("verbose")
+    renderer: Renderer = JsonLines() if as_json else Terminal(0 if quiet else 2 if verbose else 1)
+    _catch_signals()
+    try:
+        command = take(declaration, values)
+        if connects:
+            module.run(command, _connection(values), renderer)
+        elif declaration.__name__ == "Info":
+            _show(module.run(command), as_json)
+        else:
+            module.run(command, renderer)
+    except GoldcopyError as e:
+        renderer.fail(e)
+        return e.exit_status
+    except OSError as e:
+        return _os_error(e, renderer)
+    return 0
+
+
+def _os_error(e: OSError, renderer: Renderer) -> int:
+    """What the operating system refused, as one message."""
+    if e.errno == 28:
+        error: GoldcopyError = NoSpace(f"no space left on the device: {e.filename or ''}")
+    else:
+        error = GoldcopyError(f"{e.strerror}: {e.filename}" if e.filename else str(e))
+    renderer.fail(error)
+    return error.exit_status
+
+
+def _connection(values: dict[str, Any]) -> Any:
+    from goldcopy.cli.build import take
+    from goldcopy.options import Connection
+
+    connection: Connection = take(Connection, values)
+    password = os.environ.get("MYSQL_PWD", "")
+    if connection.ask_password:
+        password = click.prompt("Password", hide_input=True, default="", show_default=False, err=True)
+    return dataclasses.replace(connection, password=password)
+
+
+def _show(info: Any, as_json: bool) -> None:
+    """The answer of ``info``: a table, or one JSON object."""
+    from goldcopy.cli.render import human_bytes
+
+    fields = dataclasses.asdict(info)
+    if as_json:
+        click.echo(json.dumps(fields))
+        return
+    width = max(map(len, fields))
+    for name, value in fields.items():
+        if value in ("", ()):
+            continue
+        text = f"{value:,} ({human_bytes(value)})" if name.endswith("_bytes") else value
+        click.echo(f"{name.replace('_', ' '):<{width}}  {text}")
+
+
+def _catch_signals() -> None:
+    """SIGINT and SIGTERM become an exception in the main thread, so that every context manager gives back."""
+
+    def raise_interrupted(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        raise Interrupted(f"interrupted by {signal.Signals(number).name}; locks given back, nothing half-made left")
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, raise_interrupted)
+
+
+def _group() -> click.Group:
+    group = LazyGroup(
+        name="goldcopy",
+        help="Hot backup, point-in-time recovery and instant clones for MySQL and MariaDB.",
+        context_settings={"help_option_names": ["--help"], "max_content_width": 110},
+        no_args_is_help=True,
+    )
+    return click.version_option(__version__, prog_name="goldcopy")(group)
+
+
+def main() -> Any:
+    """Run the command line."""
+    run: Callable[..., Any] = _group()
+    return run(prog_name="goldcopy")

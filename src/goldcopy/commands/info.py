@@ -1,0 +1,69 @@
+"""``goldcopy info``: what a backup is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from goldcopy.image.manifest import Manifest, load
+from goldcopy.options import opt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """Show what a backup is: sizes, LSNs, times, binlog position, GTID, server, base."""
+
+    directory: str = opt("directory of the backup", example="/backup/mon", positional=True, metavar="DIR")
+
+
+@dataclass(frozen=True)
+class BackupInfo:
+    """The facts of one backup, with the names that ``--json`` shows them under."""
+
+    id: str
+    name: str
+    kind: str
+    state: str
+    verified: bool
+    base: str
+    base_id: str
+    started: str
+    finished: str
+    server: str
+    server_version: str
+    hostname: str
+    datadir: str
+    tablespaces: int
+    pages: int
+    stored_bytes: int
+    data_bytes: int
+    from_lsn: int
+    checkpoint_lsn: int
+    end_lsn: int
+    redo_bytes: int
+    binlog_file: str
+    binlog_position: int
+    gtid: str
+    locked_s: float
+    warnings: tuple[str, ...]
+
+
+def run(command: Info) -> BackupInfo:
+    """Read the manifest. ``verified``: every page was verified while it was copied (none was passed over)."""
+    return of(load(command.directory))
+
+
+def of(m: Manifest) -> BackupInfo:
+    """The facts of a manifest."""
+    stored = sum(s.size if s.stored == "full" else s.pages_stored * s.page_size for s in m.spaces)
+    return BackupInfo(
+        id=m.id, name=m.name, kind=m.kind, state=m.state,
+        verified=not any(s.corrupt for s in m.spaces),
+        base=m.base_path, base_id=m.base_id, started=m.started, finished=m.finished,
+        server=m.server.family, server_version=m.server.version, hostname=m.server.hostname,
+        datadir=m.server.datadir, tablespaces=len(m.spaces), pages=sum(s.pages_stored for s in m.spaces),
+        stored_bytes=stored + m.redo.size + sum(p.size for p in m.plain if p.stored == "file"),
+        data_bytes=sum(s.size_final for s in m.spaces) + sum(p.size for p in m.plain),
+        from_lsn=m.since, checkpoint_lsn=m.redo.checkpoint, end_lsn=m.redo.end, redo_bytes=m.redo.size,
+        binlog_file=m.position.binlog_file, binlog_position=m.position.binlog_position, gtid=m.position.gtid,
+        locked_s=max((t.held_s for t in m.locks), default=0.0), warnings=m.warnings,
+    )

@@ -1,0 +1,62 @@
+"""``goldcopy prepare``: turn a backup directory into a clean data directory, in place."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+
+from goldcopy.commands.restore import Restore
+from goldcopy.errors import BackupInvalid
+from goldcopy.events import Done, Emit, Note, Phase
+from goldcopy.image.chain import open_image
+from goldcopy.image.directory import swap_directories
+from goldcopy.image.manifest import Manifest
+from goldcopy.options import opt
+from goldcopy.restore.target import Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepare:
+    """Run crash recovery on a backup, so that its directory becomes a clean data directory.
+
+    The work is done on a copy beside it (blocks are shared where the file system can), and takes its place only
+    when recovery succeeded: a failed prepare leaves the backup as it was. ``restore`` does not need this.
+    """
+
+    directory: str = opt("directory of the backup", example="/backup/mon", positional=True, metavar="DIR")
+    mysqld: str = opt("server binary for recovery (else found on the PATH by the backup's version)", "", metavar="BIN")
+    use_memory_mb: int = opt("buffer pool for recovery (0: chosen from the redo and the machine)", 0, metavar="MB")
+    parallel: int = opt("threads that copy", 4, metavar="N")
+    server_option: tuple[str, ...] = opt(
+        "option for the recovering server, as key files need (may be repeated)", (), metavar="NAME=VALUE",
+        example="file-key-management-filename=/etc/keys",
+    )
+    force_binary: bool = opt("let a server of another version recover this backup", False)
+
+    def as_restore(self, work: str) -> Restore:
+        """The same wishes for a restore into the working copy."""
+        return Restore(
+            from_=self.directory, datadir=work, mysqld=self.mysqld, use_memory_mb=self.use_memory_mb,
+            server_option=self.server_option, force_binary=self.force_binary, parallel=self.parallel,
+        )
+
+
+def run(command: Prepare, emit: Emit) -> Manifest:
+    """Prepare in place. Raises BackupInvalid when it was prepared before."""
+    image = open_image(command.directory)
+    if image.newest.state == "prepared":
+        raise BackupInvalid(f"{command.directory} is prepared already", hint="restore it, or start a server on it")
+    home = os.path.abspath(command.directory)
+    work = home + ".preparing"
+    restore = command.as_restore(work)
+    with Target(image, replace(restore.placement(), inside=True), emit) as target:
+        emit(Phase("restore", f"{len(image.members)} backup(s) laid down beside {home}"))
+        target.fill(threads=command.parallel)
+        target.recover(restore.recovery_options())
+        emit(Phase("finish", "checksums of the prepared files"))
+        manifest = target.write_prepared_manifest()
+        target.keep()
+    swap_directories(work, home)
+    emit(Note("the backup was recovered on a copy, which has taken its place", detail=True))
+    emit(Done(f"prepared: {home} is a clean data directory", target.facts()))
+    return manifest

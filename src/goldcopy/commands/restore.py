@@ -1,0 +1,82 @@
+"""``goldcopy restore``: a data directory from a backup, increments included, recovered and ready to start."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from goldcopy.errors import UsageError
+from goldcopy.events import Done, Emit, Phase
+from goldcopy.image.chain import open_image
+from goldcopy.image.manifest import Manifest
+from goldcopy.options import opt
+from goldcopy.restore.materialise import Placement
+from goldcopy.restore.recovery import RecoveryOptions
+from goldcopy.restore.target import Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restore:
+    """Make a data directory of a backup: full and increments in one pass, then crash recovery.
+
+    The result is a clean data directory on which the server starts.
+    """
+
+    from_: str = opt("directory of the backup: a full or any increment", example="/backup/tue", metavar="DIR")
+    datadir: str = opt("data directory to make; must be empty or not there", example="/var/lib/mysql", metavar="DIR")
+    mysqld: str = opt("server binary for recovery (else found on the PATH by the backup's version)", "", metavar="BIN")
+    move: bool = opt("move the files of a full backup instead of copying them: the backup is used up", False)
+    recover: bool = opt("run crash recovery; --no-recover leaves a crashed data directory with its redo log", True)
+    force_non_empty: bool = opt("write into a directory that is not empty; existing files are never overwritten", False)
+    map: tuple[str, ...] = opt(
+        "put files that lay outside the data directory elsewhere (may be repeated)", (), example="/ssd2=/data2",
+        metavar="OLD=NEW",
+    )
+    owner: str = opt("owner of the files (default: mysql when root and it exists, else whoever runs this)", "",
+                     metavar="USER[:GROUP]")
+    parallel: int = opt("threads that write", 4, metavar="N")
+    use_memory_mb: int = opt("buffer pool for recovery (0: chosen from the redo and the machine)", 0, metavar="MB")
+    server_option: tuple[str, ...] = opt(
+        "option for the recovering server, as key files need (may be repeated)", (), metavar="NAME=VALUE",
+        example="file-key-management-filename=/etc/keys",
+    )
+    force_binary: bool = opt("let a server of another version recover this backup", False)
+
+    def recovery_options(self) -> RecoveryOptions:
+        """What recovery is told."""
+        return RecoveryOptions(
+            binary=self.mysqld,
+            memory_bytes=self.use_memory_mb << 20,
+            extra=tuple("--" + o.lstrip("-") for o in self.server_option),
+            force=self.force_binary,
+        )
+
+    def placement(self) -> Placement:
+        """Where files go. Raises UsageError on a --map that is not OLD=NEW."""
+        pairs = []
+        for text in self.map:
+            old, eq, new = text.partition("=")
+            if not (eq and os.path.isabs(old) and os.path.isabs(new)):
+                raise UsageError(f"--map {text}: must be OLD=NEW with absolute paths")
+            pairs.append((old, new))
+        return Placement(os.path.abspath(self.datadir), tuple(pairs))
+
+
+def run(command: Restore, emit: Emit) -> Manifest:
+    """Restore. On failure the target is left as it was found, and so is the backup."""
+    image = open_image(command.from_)
+    with Target(image, command.placement(), emit, force_non_empty=command.force_non_empty) as target:
+        emit(Phase("restore", f"{len(image.members)} backup(s) laid down into {command.datadir}"))
+        if command.move:
+            target.move_in()
+        else:
+            target.fill(threads=command.parallel)
+        if image.newest.state == "backup":
+            if command.recover:
+                target.recover(command.recovery_options())
+            else:
+                target.write_logs()
+        target.give_to(command.owner)
+        target.keep()
+    emit(Done(f"restored into {command.datadir}", target.facts()))
+    return image.newest

@@ -1,0 +1,121 @@
+"""An image: a backup with the chain of bases it stands on, as one set of files at the newest backup's state.
+
+By the rule of ``formats.md`` 5 (pages with LSN >= the START checkpoint of the base) the newest copy of every page
+in the chain, together with the newest redo window, is a crashed server as of the newest backup. Nothing is
+prepared in between.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from goldcopy.errors import BackupInvalid
+from goldcopy.image.manifest import Manifest, Plain, Space, load
+
+
+@dataclass(frozen=True)
+class Member:
+    """One backup of a chain: where it lies and what it holds."""
+
+    directory: str
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class SpaceSource:
+    """Where the pages of one tablespace come from: ``whole`` first, then ``deltas`` laid over it, oldest first."""
+
+    space: Space
+    whole: tuple[Member, Space]
+    deltas: tuple[tuple[Member, Space], ...]
+
+
+@dataclass(frozen=True)
+class Image:
+    """A chain, newest first; the last member is a full backup."""
+
+    members: tuple[Member, ...]
+
+    @property
+    def newest(self) -> Manifest:
+        """The manifest of the restore point."""
+        return self.members[0].manifest
+
+    @property
+    def directory(self) -> str:
+        """The directory of the restore point."""
+        return self.members[0].directory
+
+    def spaces(self) -> list[SpaceSource]:
+        """Every tablespace of the restore point with the files that make it up.
+
+        Raises BackupInvalid when the chain has no whole copy of one.
+        """
+        index = [
+            {(s.space_id, s.identity): s for s in member.manifest.spaces} for member in self.members
+        ]
+        return [self._source(space, index) for space in self.newest.spaces]
+
+    def _source(self, space: Space, index: list[dict[tuple[int, str], Space]]) -> SpaceSource:
+        deltas: list[tuple[Member, Space]] = []
+        for member, spaces in zip(self.members, index, strict=True):
+            found = spaces.get((space.space_id, space.identity))
+            if found is None:
+                break
+            if found.stored != "delta":
+                return SpaceSource(space, (member, found), tuple(reversed(deltas)))
+            deltas.append((member, found))
+        raise BackupInvalid(
+            f"{self.directory}: the chain has no whole copy of {space.path} (tablespace {space.space_id})"
+        )
+
+    def plain(self) -> list[tuple[Member, Plain]]:
+        """Every plain file of the restore point with the member that holds its bytes."""
+        index = [{p.path: p for p in member.manifest.plain} for member in self.members]
+        return [self._plain(plain, index) for plain in self.newest.plain]
+
+    def _plain(self, plain: Plain, index: list[dict[str, Plain]]) -> tuple[Member, Plain]:
+        for member, files in zip(self.members, index, strict=True):
+            found = files.get(plain.path)
+            if found is None:
+                break
+            if found.stored != "base":
+                return member, found
+        raise BackupInvalid(f"{self.directory}: the chain does not hold {plain.path}")
+
+
+def stored_name(space: Space) -> str:
+    """The name under which a tablespace's bytes lie in its backup's directory."""
+    return space.path + ".delta" if space.stored == "delta" else space.path
+
+
+def open_image(directory: str) -> Image:
+    """The image of the backup in ``directory``, its bases found by the paths that the manifests keep.
+
+    Raises BackupInvalid when a base is missing, is another backup than the one recorded, or is damaged.
+    """
+    members = [Member(os.path.abspath(directory), load(directory))]
+    while members[-1].manifest.kind == "incremental" and members[-1].manifest.state == "backup":
+        below = members[-1]
+        where = os.path.normpath(os.path.join(below.directory, below.manifest.base_path))
+        try:
+            base = load(where)
+        except BackupInvalid as e:
+            raise BackupInvalid(
+                f"{below.directory}: its base cannot be used: {e.message}",
+                hint="put the base back where it was, or restore another backup",
+            ) from e
+        if base.id != below.manifest.base_id:
+            raise BackupInvalid(
+                f"{below.directory}: its base at {where} is another backup ({base.id}) than the one it was taken "
+                f"against ({below.manifest.base_id})",
+                hint="put the original base back in its place",
+            )
+        if base.state != "backup":
+            raise BackupInvalid(
+                f"{below.directory}: its base at {where} has been prepared in place, so increments no longer fit it",
+                hint="restore without preparing: `goldcopy restore` needs no prepare",
+            )
+        members.append(Member(where, base))
+    return Image(tuple(members))

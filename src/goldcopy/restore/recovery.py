@@ -1,0 +1,135 @@
+"""Recovery: the server's own binary makes a clean data directory of an image's files. We never apply redo."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+
+from goldcopy.dialect import Dialect, choose
+from goldcopy.errors import RecoveryFailed
+from goldcopy.events import Emit, Note, Phase, Warn
+from goldcopy.formats import Lsn
+from goldcopy.formats.redo import Window
+from goldcopy.image.chain import Image
+from goldcopy.image.manifest import BINLOG_TAIL_NAME, REDO_NAME, Manifest
+from goldcopy.restore.materialise import Placement
+from goldcopy.restore.redo_files import write_logs
+from goldcopy.server.process import RecoveryRun, find_server_binary
+
+LOG_NAME = "goldcopy-recovery.log"
+_MB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What the server said. ``binlog_file``/``position``: what it recovered from InnoDB, "" where it says none."""
+
+    binary: str
+    end_lsn: Lsn | None
+    binlog_file: str
+    binlog_position: int
+
+
+def window_of(manifest: Manifest) -> Window:
+    """The redo window of a backup as the formats layer takes it."""
+    r = manifest.redo
+    return Window(
+        layout=r.layout, start=Lsn(r.start), checkpoint=Lsn(r.checkpoint), checkpoint_end=Lsn(r.checkpoint_end),
+        checkpoint_no=r.checkpoint_no, end=Lsn(r.end), header=bytes.fromhex(r.header),
+        first_lsn=Lsn(r.first_lsn), capacity=r.capacity, encryption=bytes.fromhex(r.encryption),
+    )
+
+
+def memory_for(redo_bytes: int, asked_bytes: int) -> int:
+    """Buffer pool for recovery: what was asked for, else by the redo and the machine (a quarter of it at most)."""
+    if asked_bytes:
+        return asked_bytes
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(128 * _MB, min(4 * redo_bytes, machine // 4))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecoveryOptions:
+    """``binary``: the server to run, "" = find one. ``memory_bytes``: 0 = chosen. ``extra``: server options."""
+
+    binary: str = ""
+    memory_bytes: int = 0
+    extra: tuple[str, ...] = ()
+    force: bool = False
+
+
+def recover(image: Image, placement: Placement, options: RecoveryOptions, emit: Emit) -> Recovered:
+    """Write the redo log into the data directory and let the server recover it; stop the server cleanly again.
+
+    Raises RecoveryFailed, with the server's own words, unless the server says that it recovered all of it.
+    """
+    manifest, datadir = image.newest, placement.datadir
+    dialect = choose(manifest.server.version, force=True)
+    binary = find_server_binary(dialect.family, manifest.server.version, options.binary, force=options.force)
+    emit(Phase("recover", f"crash recovery by {binary}"))
+    logs = write_logs(window_of(manifest), os.path.join(image.directory, REDO_NAME), datadir)
+    tail = _place_binlog_tail(image, datadir)
+    server_options = [
+        *dialect.recovery_options(
+            manifest.server.variables,
+            log_bytes=sum(log.size for log in logs),
+            log_files=len(logs),
+            memory_bytes=memory_for(manifest.redo.size, options.memory_bytes),
+            binlog=tail,
+        ),
+        *options.extra,
+    ]
+    with RecoveryRun(binary, datadir, server_options, os.path.join(datadir, LOG_NAME), emit) as run:
+        run.wait_ready()
+        run.stop()
+        result = _judge(dialect, manifest, run, binary, emit)
+    _tidy(datadir, tail)
+    return result
+
+
+def _place_binlog_tail(image: Image, datadir: str) -> str:
+    """Put MySQL's binlog tail where recovery finds it. Returns its base name for --log-bin, "" without one."""
+    manifest = image.newest
+    if not manifest.binlog_tail:
+        return ""
+    name = os.path.basename(manifest.position.binlog_file)
+    shutil.copyfile(os.path.join(image.directory, BINLOG_TAIL_NAME), os.path.join(datadir, name))
+    base = name.rpartition(".")[0]
+    with open(os.path.join(datadir, base + ".index"), "w", encoding="utf-8") as f:
+        f.write(f"./{name}\n")
+    return base
+
+
+def _tidy(datadir: str, tail: str) -> None:
+    """Take away what only recovery needed: the binlog tail and what the run wrote after it."""
+    if tail:
+        for entry in os.listdir(datadir):
+            if entry == tail + ".index" or (entry.startswith(tail + ".") and entry.rpartition(".")[2].isdigit()):
+                os.unlink(os.path.join(datadir, entry))
+    for name in (LOG_NAME, "auto.cnf"):
+        path = os.path.join(datadir, name)
+        if os.path.exists(path):
+            os.unlink(path)
+
+
+def _judge(dialect: Dialect, manifest: Manifest, run: RecoveryRun, binary: str, emit: Emit) -> Recovered:
+    """Success is what the server's log says: no error, and a scan that reached the window's end."""
+    text = run.log_text()
+    errors = dialect.log_errors(text)
+    if errors:
+        raise RecoveryFailed("the server reported errors while it recovered:\n  " + "\n  ".join(errors[:10]))
+    reached = dialect.recovered_lsn(text)
+    if reached is not None and reached < manifest.redo.end:
+        raise RecoveryFailed(
+            f"recovery ended at LSN {reached}, before the backup's end at {manifest.redo.end}: the redo window is cut"
+        )
+    file, position = dialect.recovered_binlog(text)
+    recorded = manifest.position
+    if file and recorded.binlog_file and dialect.binlog_in_innodb:
+        same = (os.path.basename(file), position) == (os.path.basename(recorded.binlog_file), recorded.binlog_position)
+        emit(Note(f"the server recovered binlog position {file} {position}", detail=True))
+        if not same:
+            emit(Warn("binlog-position", f"the server recovered {file} {position}, the backup recorded "
+                      f"{recorded.binlog_file} {recorded.binlog_position}"))
+    return Recovered(binary, reached, file, position)

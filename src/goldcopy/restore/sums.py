@@ -1,0 +1,131 @@
+"""Checksums of a backup directory: made anew after recovery, and compared when a backup is checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from goldcopy.errors import BackupInvalid
+from goldcopy.formats.chunksum import CHUNK, chunk_sum, decode, encode
+from goldcopy.formats.innodb.page import ChunkVerifier, geometry, is_unwritten
+from goldcopy.image.chain import stored_name
+from goldcopy.image.manifest import BINLOG_TAIL_NAME, REDO_NAME, Manifest, Space
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One thing wrong in a backup. ``what``: for people, names file and offset."""
+
+    path: str
+    what: str
+
+
+def file_sums(path: str) -> tuple[int, str]:
+    """Size in bytes and chunk sums of a file."""
+    sums = []
+    size = 0
+    with open(path, "rb", buffering=0) as f:
+        while data := f.read(CHUNK):
+            sums.append(chunk_sum(data))
+            size += len(data)
+    return size, encode(sums)
+
+
+def resum(manifest: Manifest, directory: str) -> Manifest:
+    """The manifest of a prepared directory: sizes and sums as the recovered files have them."""
+    spaces = []
+    for space in manifest.spaces:
+        path = os.path.join(directory, space.path)
+        if os.path.exists(path):
+            size, sums = file_sums(path)
+            spaces.append(
+                msgspec.structs.replace(space, size=size, size_final=size, sums=sums, stored="full")
+            )
+    plain = []
+    for entry in manifest.plain:
+        path = os.path.join(directory, entry.path)
+        if entry.stored == "dir":
+            plain.append(entry)
+        elif os.path.exists(path):
+            size, sums = file_sums(path)
+            plain.append(msgspec.structs.replace(entry, size=size, sums=sums, stored="file"))
+    return msgspec.structs.replace(manifest, spaces=tuple(spaces), plain=tuple(plain))
+
+
+def damages(manifest: Manifest, directory: str) -> Iterator[Damage | int]:
+    """Read every stored byte: yields each Damage, and the bytes read in between (for progress)."""
+    for space in manifest.spaces:
+        yield from _compare(directory, stored_name(space), space.sums)
+        if space.stored == "full":
+            yield from _pages(directory, space, manifest)
+    for plain in manifest.plain:
+        if plain.stored == "file":
+            yield from _compare(directory, plain.path, plain.sums)
+    if manifest.state == "backup":
+        yield from _compare(directory, REDO_NAME, manifest.redo.sums)
+        if manifest.binlog_tail:
+            yield from _length(directory, BINLOG_TAIL_NAME, manifest.binlog_tail)
+
+
+def _compare(directory: str, name: str, sums: str) -> Iterator[Damage | int]:
+    path = os.path.join(directory, name)
+    want = decode(sums)
+    try:
+        f = open(path, "rb", buffering=0)
+    except FileNotFoundError:
+        yield Damage(name, "is missing")
+        return
+    with f:
+        for number, expected in enumerate(want):
+            data = f.read(CHUNK)
+            yield len(data)
+            if not data:
+                yield Damage(name, f"ends at byte {number * CHUNK}: cut short")
+                return
+            if chunk_sum(data) != expected:
+                yield Damage(name, f"bytes changed between offset {number * CHUNK} and {number * CHUNK + len(data)}")
+        if f.read(1):
+            yield Damage(name, "is longer than what was written")
+
+
+def _length(directory: str, name: str, size: int) -> Iterator[Damage | int]:
+    path = os.path.join(directory, name)
+    if not os.path.exists(path):
+        yield Damage(name, "is missing")
+    elif os.path.getsize(path) != size:
+        yield Damage(name, f"has {os.path.getsize(path)} bytes, {size} were written")
+
+
+def _pages(directory: str, space: Space, manifest: Manifest) -> Iterator[Damage | int]:
+    """The pages' own checksums: they also find what was already wrong when the file was summed."""
+    path = os.path.join(directory, space.path)
+    known = set(space.corrupt)
+    try:
+        with open(path, "rb", buffering=0) as f:
+            page0 = f.read(65536)
+            if len(page0) < 4096 or is_unwritten(page0):
+                return
+            geo = geometry(page0, manifest.server.family)
+            view = memoryview(bytearray(CHUNK))
+            verifier = ChunkVerifier(view, geo, legacy=manifest.server.dialect == "mysql-5.6")
+            f.seek(0)
+            at = 0
+            while got := f.readinto(view):
+                for index in verifier.bad(got - got % geo.page_size):
+                    page = at // geo.page_size + index
+                    if page not in known:
+                        yield Damage(space.path, f"page {page} (offset {page * geo.page_size}): wrong checksum")
+                at += got
+    except (FileNotFoundError, ValueError) as e:
+        if isinstance(e, ValueError):
+            yield Damage(space.path, f"page 0 makes no sense: {e}")
+
+
+def require_sound(manifest: Manifest, directory: str) -> None:
+    """Raise BackupInvalid naming the first damage."""
+    for found in damages(manifest, directory):
+        if isinstance(found, Damage):
+            raise BackupInvalid(f"{directory}/{found.path}: {found.what}")

@@ -1,0 +1,191 @@
+"""The directory that a restore writes: empty before, whole after, and as it was found if anything fails."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from dataclasses import dataclass
+
+import msgspec
+
+from goldcopy.errors import TargetRefused, UsageError
+from goldcopy.events import Emit
+from goldcopy.image.chain import Image
+from goldcopy.image.manifest import MANIFEST_NAME, REDO_NAME, Manifest, dump
+from goldcopy.image.osfile import fsync_dir, sync_filesystem
+from goldcopy.restore.materialise import Materialiser, Placement
+from goldcopy.restore.recovery import Recovered, RecoveryOptions, recover, window_of
+from goldcopy.restore.redo_files import write_logs
+from goldcopy.restore.sums import resum
+
+# Their presence means that another server's data lies here, whatever the user says about non-empty directories.
+_FOREIGN = ("ibdata1", "ib_logfile0", "#innodb_redo", "mysql.ibd")
+
+
+@dataclass(frozen=True)
+class Ids:
+    """Numeric owner of restored files."""
+
+    uid: int
+    gid: int
+
+
+class Target(contextlib.AbstractContextManager["Target"]):
+    """A data directory in the making. Unless ``keep`` was called, leaving the block removes what was written."""
+
+    def __init__(self, image: Image, placement: Placement, emit: Emit, *, force_non_empty: bool = False) -> None:
+        self._image, self._placement, self._emit, self._force = image, placement, emit, force_non_empty
+        self._dir = placement.datadir
+        self._kept = False
+        self._recovered: Recovered | None = None
+        self._written: list[str] = []
+
+    def __enter__(self) -> Target:
+        self._existed = os.path.isdir(self._dir)
+        if self._existed:
+            self._refuse_foreign()
+        self._before = set(os.listdir(self._dir)) if self._existed else set()
+        try:
+            os.makedirs(self._dir, mode=0o750, exist_ok=True)
+        except OSError as e:
+            raise TargetRefused(f"{self._dir} cannot be made: {e.strerror}") from e
+        return self
+
+    def _refuse_foreign(self) -> None:
+        entries = os.listdir(self._dir)
+        if entries and not self._force:
+            raise TargetRefused(
+                f"{self._dir} is not empty ({len(entries)} entries, among them {sorted(entries)[0]})",
+                hint="restore into an empty directory, or say --force-non-empty when you know what lies there",
+            )
+        for name in _FOREIGN:
+            if name in entries:
+                raise TargetRefused(f"{self._dir} holds a server's data ({name}): nothing is restored over it")
+        clash = sorted({s.path for s in self._image.newest.spaces} & set(self._tree(entries)))
+        if clash:
+            raise TargetRefused(f"{self._dir}/{clash[0]} is there already; existing files are never overwritten")
+
+    def _tree(self, entries: list[str]) -> list[str]:
+        found = []
+        for entry in entries:
+            path = os.path.join(self._dir, entry)
+            found.append(entry)
+            if os.path.isdir(path):
+                found += [f"{entry}/{name}" for name in os.listdir(path)]
+        return found
+
+    def __exit__(self, *exc: object) -> None:
+        if self._kept:
+            return
+        for path in self._written:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        for entry in set(os.listdir(self._dir)) - self._before:
+            path = os.path.join(self._dir, entry)
+            shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
+        if not self._existed:
+            os.rmdir(self._dir)
+
+    def fill(self, *, threads: int) -> None:
+        """Lay the image down; durable when it returns."""
+        work = Materialiser(self._image, self._placement, self._emit, threads=threads)
+        try:
+            work.run()
+        finally:
+            self._written = work.created
+        sync_filesystem(self._dir)
+
+    def move_in(self) -> None:
+        """Move the files of a prepared full backup in; the backup directory is used up.
+
+        Raises UsageError when the backup is not prepared: a failed recovery could not give the files back.
+        """
+        manifest = self._image.newest
+        if manifest.state != "prepared":
+            raise UsageError("--move needs a prepared backup", hint=f"goldcopy prepare {self._image.directory}")
+        for space in manifest.spaces:
+            self._move(space.path, space.external)
+        for plain in manifest.plain:
+            if plain.stored == "dir":
+                os.makedirs(self._placement.of(plain.path, plain.external), mode=0o750, exist_ok=True)
+            else:
+                self._move(plain.path, plain.external)
+        sync_filesystem(self._dir)
+
+    def _move(self, path: str, external: str) -> None:
+        target = self._placement.of(path, external)
+        if os.path.exists(target):
+            raise TargetRefused(f"{target} is there already; existing files are never overwritten")
+        os.makedirs(os.path.dirname(target), mode=0o750, exist_ok=True)
+        shutil.move(os.path.join(self._image.directory, path), target)
+
+    def recover(self, options: RecoveryOptions) -> None:
+        """Let the server recover what was laid down."""
+        self._recovered = recover(self._image, self._placement, options, self._emit)
+
+    def write_logs(self) -> None:
+        """Only write the redo log: what is left is a crashed server, for whoever wants to start it himself."""
+        write_logs(window_of(self._image.newest), os.path.join(self._image.directory, REDO_NAME), self._dir)
+
+    def write_prepared_manifest(self) -> Manifest:
+        """The manifest of a directory that is a clean data directory now, its checksums made anew."""
+        manifest = resum(self._image.newest, self._dir)
+        prepared = msgspec.structs.replace(
+            manifest, state="prepared", kind="full", base_id="", base_path="", since=0, binlog_tail=0
+        )
+        path = os.path.join(self._dir, MANIFEST_NAME)
+        with open(path, "wb") as f:
+            f.write(dump(prepared))
+            f.flush()
+            os.fsync(f.fileno())
+        return prepared
+
+    def give_to(self, owner: str) -> None:
+        """Set the owner of everything that was restored (only root can give files away)."""
+        ids = _ids(owner)
+        if ids is None:
+            return
+        for root, dirs, files in os.walk(self._dir):
+            for name in [*dirs, *files]:
+                os.chown(os.path.join(root, name), ids.uid, ids.gid, follow_symlinks=False)
+        os.chown(self._dir, ids.uid, ids.gid)
+        for path in self._written:
+            if os.path.exists(path):
+                os.chown(path, ids.uid, ids.gid)
+
+    def keep(self) -> None:
+        """The restore succeeded: what was written stays."""
+        fsync_dir(self._dir)
+        self._kept = True
+
+    def facts(self) -> tuple[tuple[str, str], ...]:
+        """What a person wants to know of the result."""
+        manifest = self._image.newest
+        position = manifest.position
+        facts = [
+            ("server", f"{manifest.server.family} {manifest.server.version}"),
+            ("consistent at", f"{manifest.finished}, LSN {manifest.redo.end}"),
+            ("binlog", f"{position.binlog_file} {position.binlog_position}" if position.binlog_file else "none"),
+            ("gtid", position.gtid or "none"),
+        ]
+        if self._recovered is not None:
+            facts.append(("recovered by", self._recovered.binary))
+        return tuple(facts)
+
+
+def _ids(owner: str) -> Ids | None:
+    """Numeric owner for ``USER[:GROUP]``; "" = mysql when we are root and it exists. None: leave as it is."""
+    import grp
+    import pwd
+
+    if not owner and os.geteuid() != 0:
+        return None
+    user, _, group = (owner or "mysql").partition(":")
+    try:
+        entry = pwd.getpwnam(user)
+        return Ids(entry.pw_uid, grp.getgrnam(group).gr_gid if group else entry.pw_gid)
+    except KeyError:
+        if not owner:
+            return None
+        raise UsageError(f"--owner {owner}: no such user or group on this machine") from None
