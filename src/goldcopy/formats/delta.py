@@ -3,12 +3,12 @@
 A cluster is a header page and up to ``page_size / 4 - 1`` pages, numbers ascending (``peer-formats.md`` 3.1):
 
     header 0..3   ``xtra``, or ``XTRA`` in the last cluster
-    header 4 * i  number of the i-th page of the cluster, i = 1..; 0xFFFFFFFF after the last one if there is room
+    header 4 * i  number of the i-th page of the cluster, i = 1..; 0xFFFFFFFF after the last if there is room
 
 The readers (``xtrabackup_apply_delta`` of both families) look for cluster k at byte ``k * page_size / 4 *
-page_size`` and insist that all but the last are full. So a cluster cannot be cut short to save memory; instead the
-encoder hands out finished 1 MiB blocks with the offset each belongs to, and holds back only the one whose header is
-still open: a cluster's first block comes after the rest of that cluster.
+page_size`` and insist that all but the last are full. So a cluster cannot be cut short to save memory; instead
+the encoder hands out finished 1 MiB blocks with the offset each belongs to, and holds back only the one whose
+header is still open: a cluster's first block comes after the rest of that cluster.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _END_NUMBER = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class Block:
-    """Finished bytes of a delta file. ``offset`` is a multiple of 1 MiB; only the file's last block is shorter."""
+    """Finished bytes of a delta file. ``offset`` is a multiple of 1 MiB; only the last block is shorter."""
 
     offset: int
     data: bytearray
@@ -67,11 +67,10 @@ class DeltaEncoder:
 
     def finish(self) -> list[Block]:
         """Close the last cluster. Returns the remaining blocks, the file's last one cut to size."""
-        self._seal(_LAST)
-        blocks = [Block(index * BLOCK_BYTES, data) for index, data in sorted(self._open.items())]
+        blocks = self._seal(_LAST)
+        blocks += [Block(index * BLOCK_BYTES, data) for index, data in sorted(self._open.items())]
         self._open = {}
-        if blocks:
-            del blocks[-1].data[self.size - blocks[-1].offset :]
+        del blocks[-1].data[self.size - blocks[-1].offset :]
         return blocks
 
     def _start_cluster(self) -> None:
@@ -107,8 +106,8 @@ class DeltaEncoder:
 def read_header(block: bytes | memoryview, page_size: int) -> tuple[list[int], bool]:
     """A cluster's header page -> (page numbers, whether it is the last cluster).
 
-    The pages follow the header in this order, ``page_size`` bytes each. Raises ValueError on anything that is no
-    header, and on a cluster that is not full although more follow.
+    The pages follow the header in this order, ``page_size`` bytes each. Raises ValueError on anything that is
+    no header, and on a cluster that is not full although more follow.
     """
     mark = bytes(block[:4])
     if len(block) < page_size or mark not in (_MORE, _LAST):
@@ -123,7 +122,7 @@ def read_header(block: bytes | memoryview, page_size: int) -> tuple[list[int], b
 
 @dataclass(frozen=True)
 class Meta:
-    """What ``.meta`` says of its delta. Bytes; ``page_size`` is that on disk. ``space_flags``: MySQL's only."""
+    """What ``.meta`` says of its delta. ``page_size`` is that on disk, in bytes. ``space_flags``: MySQL only."""
 
     page_size: int
     zip_size: int
