@@ -6,8 +6,8 @@ A cluster is a header page and up to ``page_size / 4 - 1`` pages, numbers ascend
     header 4 * i  number of the i-th page of the cluster, i = 1..; 0xFFFFFFFF after the last if there is room
 
 The readers (``xtrabackup_apply_delta`` of both families) look for cluster k at byte ``k * page_size / 4 *
-page_size`` and insist that all but the last are full. So a cluster cannot be cut short to save memory; instead
-the encoder hands out finished 1 MiB blocks with the offset each belongs to, and holds back only the one whose
+page_size`` and insist that all but the last are full. So a cluster cannot be cut short to save memory: the
+encoder hands out finished 1 MiB blocks with the offset each belongs to, and holds back only the one whose
 header is still open: a cluster's first block comes after the rest of that cluster.
 """
 
@@ -122,7 +122,7 @@ def read_header(block: bytes | memoryview, page_size: int) -> tuple[list[int], b
 
 @dataclass(frozen=True)
 class Meta:
-    """What ``.meta`` says of its delta. ``page_size`` is that on disk, in bytes. ``space_flags``: MySQL only."""
+    """What ``.meta`` says of its delta. ``page_size``: bytes on disk. ``space_flags``: MySQL only."""
 
     page_size: int
     zip_size: int
