@@ -38,7 +38,12 @@ OPTIONS: tuple[Option, ...] = (
         flag("close-files", R.ALL, "Files are always opened for their own copy only, and closed after it.")
     ),
     number(
-        "open-files-limit", R.XB | R.MB, "Raise the limit of open files to this number.", 0, maximum=2**32 - 1
+        "open-files-limit",
+        R.XB | R.MB,
+        "Raise the limit of open files to this number.",
+        0,
+        server=True,
+        maximum=2**32 - 1,
     ),
     ignored(
         flag(
@@ -103,16 +108,26 @@ OPTIONS: tuple[Option, ...] = (
         "incremental-basedir",
         R.ALL,
         "Take an increment: what changed since the backup in this directory.",
-        new_name="backup-incremental-base",
     ),
-    valued("backup-incremental-base", R.XB97, "The newer name of --incremental-basedir."),
+    valued(
+        "backup-incremental-base",
+        R.XB97,
+        "The newer name of --incremental-basedir.",
+        alias_of="incremental-basedir",
+        exclusive=True,
+    ),
     valued(
         "incremental-dir",
         R.ALL,
         "With --prepare: the directory of the increment to overlay.",
-        new_name="prepare-incremental-from-dir",
     ),
-    valued("prepare-incremental-from-dir", R.XB97, "The newer name of --incremental-dir."),
+    valued(
+        "prepare-incremental-from-dir",
+        R.XB97,
+        "The newer name of --incremental-dir.",
+        alias_of="incremental-dir",
+        exclusive=True,
+    ),
     valued(
         "incremental-lsn", R.ALL, "Take an increment: pages changed since this LSN, which nobody can check."
     ),
@@ -192,7 +207,7 @@ OPTIONS: tuple[Option, ...] = (
     ignored(
         number("rocksdb-checkpoint-max-count", R.XB8, "A RocksDB checkpoint is removed when it was copied.")
     ),
-    valued("tables", R.XB | R.MB, "Only tables whose db.table matches one of these regular expressions."),
+    valued("tables", R.ALL, "Only tables whose db.table matches one of these regular expressions."),
     valued("tables-file", R.ALL, "Only the tables listed in this file, one db.table a line."),
     valued("databases", R.ALL, "Only these databases (db) and tables (db.table), separated by blanks."),
     valued("databases-file", R.XB | R.MB, "Only the databases and tables listed in this file."),
@@ -202,5 +217,10 @@ OPTIONS: tuple[Option, ...] = (
         "Not the tables whose db.table matches one of these regular expressions.",
     ),
     valued("databases-exclude", R.XB8 | R.MB, "Not these databases and tables."),
-    valued("include", R.IBX24, "innobackupex: the same as --tables."),
+    valued(
+        "include",
+        R.IBX24,
+        "innobackupex: the same as --tables.",
+        alias_of="tables",
+    ),
 )

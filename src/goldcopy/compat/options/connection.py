@@ -43,7 +43,7 @@ OPTIONS: tuple[Option, ...] = (
         arg=Arg.OPTIONAL,
         bare="",
         secret=True,
-        variants=(Variant(R.MB105, arg=Arg.REQUIRED),),
+        variants=(Variant(R.MB | R.IBX24, arg=Arg.EITHER),),
     ),
     valued("host", R.ALL, "Host of the server; its files must be reachable here all the same.", short="H"),
     number("port", R.ALL, "TCP port of the server.", 0, short="P", maximum=65535),

@@ -59,11 +59,16 @@ class Kind(enum.Enum):
 
 
 class Arg(enum.Enum):
-    """Whether a value follows."""
+    """Whether a value follows.
+
+    REQUIRED: after ``=`` or as the next word. OPTIONAL: after ``=`` only. EITHER: the series disagree, so the
+    next word is taken unless it begins with a dash.
+    """
 
     NONE = "none"
     REQUIRED = "required"
     OPTIONAL = "optional"
+    EITHER = "either"
 
 
 class Standing(enum.Enum):
@@ -81,6 +86,7 @@ class Variant:
     releases: Release
     default: Value = None
     arg: Arg | None = None
+    maximum: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +97,8 @@ class Option:
     ``server``: it is one of the server's own variables, so it stands in ``[mysqld]`` of nearly every option
     file and is not worth a note when it comes from there. ``default`` of TEXT: None = not set.
     ``bare``: what an optional value is when it is left out. ``refuse``: (value, why) pairs that are refused
-    even though the option is not. ``new_name``: XtraBackup 9.7.2's name for it.
+    even though the option is not. ``alias_of``: the option that this is another name of; ``exclusive``:
+    giving both names at once is an error, as it is in XtraBackup 9.7.2.
     """
 
     name: str
@@ -109,15 +116,21 @@ class Option:
     secret: bool = False
     server: bool = False
     refuse: tuple[tuple[str, str], ...] = ()
-    new_name: str = ""
+    alias_of: str = ""
+    exclusive: bool = False
     variants: tuple[Variant, ...] = ()
 
     def within(self, releases: Release) -> Option:
         """The option as the first of its variants that lies in ``releases`` has it."""
         for variant in self.variants:
             if variant.releases & releases:
-                default = self.default if variant.default is None else variant.default
-                return replace(self, default=default, arg=variant.arg or self.arg, variants=())
+                return replace(
+                    self,
+                    default=self.default if variant.default is None else variant.default,
+                    arg=variant.arg or self.arg,
+                    maximum=self.maximum if variant.maximum is None else variant.maximum,
+                    variants=(),
+                )
         return self
 
     def why_refused(self, value: Value) -> str:

@@ -61,7 +61,13 @@ OPTIONS: tuple[Option, ...] = (
         "Before the global lock, wait so many seconds for long queries to end.",
         0,
     ),
-    number("startup-wait-timeout", R.MB1011 | R.MB118, "The newer name of --ftwrl-wait-timeout.", 0),
+    number(
+        "startup-wait-timeout",
+        R.MB1011 | R.MB118,
+        "The newer name of --ftwrl-wait-timeout.",
+        0,
+        alias_of="ftwrl-wait-timeout",
+    ),
     number("ftwrl-wait-threshold", R.ALL, "A query is long after so many seconds.", 60),
     one_of("ftwrl-wait-query-type", R.ALL, "Which queries to wait for.", _TYPES, default="ALL"),
     number(

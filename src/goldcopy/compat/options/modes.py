@@ -8,7 +8,7 @@ OPTIONS: tuple[Option, ...] = (
     flag("backup", R.XB | R.MB, "Take a backup into --target-dir, or to standard output with --stream."),
     flag(
         "prepare",
-        R.XB | R.MB,
+        R.ALL,
         "Make the backup a clean data directory: increments are overlaid, then the server's own binary"
         " recovers it.",
     ),
@@ -37,14 +37,29 @@ OPTIONS: tuple[Option, ...] = (
     ),
     flag(
         "apply-log-only",
-        R.XB,
+        R.PXB,
         "With --prepare: overlay this increment only and leave recovery to the last pass. Nothing else"
         " is needed here: our increments need no replay between them.",
-        new_name="apply-redo-only",
     ),
-    flag("apply-redo-only", R.XB97, "The newer name of --apply-log-only."),
-    flag("apply-log", R.IBX24 | R.MB, "innobackupex: prepare the backup in the directory given."),
-    flag("redo-only", R.IBX24, "innobackupex: like --apply-log-only; with --apply-log."),
+    flag(
+        "apply-redo-only",
+        R.XB97,
+        "The newer name of --apply-log-only.",
+        alias_of="apply-log-only",
+        exclusive=True,
+    ),
+    flag(
+        "apply-log",
+        R.IBX24 | R.MB,
+        "innobackupex: prepare the backup in the directory given.",
+        alias_of="prepare",
+    ),
+    flag(
+        "redo-only",
+        R.IBX24,
+        "innobackupex: like --apply-log-only; with --apply-log.",
+        alias_of="apply-log-only",
+    ),
     flag("innobackupex", R.MB, "First on the command line: understand innobackupex's options instead."),
     flag(
         "no-timestamp",

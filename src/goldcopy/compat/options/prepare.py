@@ -40,7 +40,7 @@ OPTIONS: tuple[Option, ...] = (
             arg=Arg.REQUIRED,
             bare=1,
             maximum=6,
-            variants=(Variant(R.MB, arg=Arg.OPTIONAL),),
+            variants=(Variant(R.MB, arg=Arg.OPTIONAL, maximum=1),),
         )
     ),
     valued(
@@ -62,6 +62,7 @@ OPTIONS: tuple[Option, ...] = (
         R.XB8,
         "The older name of --component-keyring-config.",
         arg=Arg.OPTIONAL,
+        alias_of="component-keyring-config",
     ),
     ignored(
         number(

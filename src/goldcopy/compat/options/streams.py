@@ -13,7 +13,7 @@ OPTIONS: tuple[Option, ...] = (
         "Write the backup to standard output: xbstream (MariaDB also says mbstream); tar under the"
         " names of 2.4.",
         bare="xbstream",
-        variants=(Variant(R.XB8, arg=Arg.OPTIONAL),),
+        variants=(Variant(R.XB8, arg=Arg.EITHER),),
     ),
     number(
         "fifo-streams",

@@ -1,0 +1,263 @@
+"""Command lines as MySQL's programs read them, with the exit statuses of the originals.
+
+Dashes and underscores are alike, a name may be cut as long as it stays unambiguous, ``--loose-``,
+``--skip-``, ``--disable-``, ``--enable-`` stand before any name (mysys/my_getopt.cc). Option files come
+first, in their order, and the command line after them, so the later one wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from goldcopy.compat.options import options_of
+from goldcopy.compat.options.declare import Arg, Face, Option, Standing, Value
+from goldcopy.compat.options.settings import COMMAND_MAX_BYTES, Given, Settings
+from goldcopy.compat.options.values import (
+    AMBIGUOUS,
+    ARGUMENT_REQUIRED,
+    UNKNOWN_OPTION,
+    UNKNOWN_VARIABLE,
+    OptionError,
+    negated,
+    read,
+)
+from goldcopy.events import Event, Warn
+
+TOOL_GROUPS = frozenset(("xtrabackup", "mariabackup", "mariadb-backup"))
+CLIENT_GROUPS = frozenset(("client", "client-server", "client-mariadb"))
+_PREFIXES = ("loose", "skip", "disable", "enable", "maximum")
+
+
+@dataclass(frozen=True)
+class FileOption:
+    """One line of an option file; ``value`` is None without a ``=``, ``group`` lacks its suffix."""
+
+    name: str
+    value: str | None
+    group: str
+    path: str = ""
+
+    @property
+    def source(self) -> str:
+        """Where it stands, for messages."""
+        return f"{self.path} [{self.group}]"
+
+
+def face_of(program: str, args: Sequence[str]) -> tuple[Face, tuple[str, ...]]:
+    """Which program we are, by the last part of argv[0] and MariaDB's ``--innobackupex``; the other words."""
+    name = program.rsplit("/", 1)[-1]
+    if name.startswith("innobackupex"):
+        return Face.INNOBACKUPEX, tuple(args)
+    if not name.startswith(("mariabackup", "mariadb-backup")):
+        return Face.XTRABACKUP, tuple(args)
+    if args and args[0] == "--innobackupex":
+        return Face.MARIABACKUP_INNOBACKUPEX, tuple(args[1:])
+    return Face.MARIABACKUP, tuple(args)
+
+
+def parse(face: Face, args: Sequence[str], from_files: Iterable[FileOption] = ()) -> Settings:
+    """Read option files' lines and a command line (without program name and leading ``--defaults-`` options).
+
+    Raises OptionError for an unknown, ambiguous or refused option, or a value that cannot be.
+    """
+    try:
+        reader = _Reader(face, options_of(face))
+        for line in from_files:
+            reader.file_option(line)
+        reader.command_line(args)
+        return reader.settings()
+    except OptionError as error:
+        if not face.mariadb:
+            error.exit_status = 1
+        raise
+
+
+@dataclass
+class _Reader:
+    """The state of one parse."""
+
+    face: Face
+    options: tuple[Option, ...]
+    given: list[Given] = field(default_factory=list)
+    directories: list[str] = field(default_factory=list)
+    shown: list[str] = field(default_factory=list)
+    notes: list[Event] = field(default_factory=list)
+    unknown: list[OptionError] = field(default_factory=list)
+
+    def file_option(self, line: FileOption) -> None:
+        """One line of an option file; what its group has no business with is passed over."""
+        tool = line.group in TOOL_GROUPS
+        name, negation, loose = self._name(line.name)
+        option = self._find(name)
+        if option is None:
+            if tool and not loose:
+                self.unknown.append(_unknown(line.name, line.value))
+            return
+        if not (tool or option.server != (line.group in CLIENT_GROUPS)):
+            return
+        if line.value is None and option.arg is Arg.REQUIRED and negation is None:
+            raise _needs_argument(option)
+        self._take(option, line.value, negation, line.source, quiet=not tool)
+
+    def command_line(self, args: Sequence[str]) -> None:
+        """The words after the program's name."""
+        words = list(reversed(args))
+        while words:
+            word = words.pop()
+            self.shown.append(word)
+            if word == "--":
+                for rest in reversed(words):
+                    self._bare(rest)
+                self.shown += reversed(words)
+                return
+            if word.startswith("--"):
+                self._long(word, words)
+            elif word.startswith("-") and len(word) > 1:
+                self._short(word, words)
+            else:
+                self._bare(word)
+
+    def settings(self) -> Settings:
+        """The result; raises the first complaint about an unknown option, when those are errors."""
+        lenient = self._skips("strict")
+        for error in self.unknown:
+            if not lenient:
+                raise error
+            self.notes.append(Warn("unknown-option", error.message))
+        self._refuse()
+        command = " ".join(self.shown).encode()[:COMMAND_MAX_BYTES].decode(errors="ignore")
+        return Settings(
+            self.face,
+            tuple(map(self._resolved, self.given)),
+            tuple(self.directories),
+            tuple(self.notes),
+            command,
+        )
+
+    def _skips(self, name: str) -> bool:
+        return any(g.option.name == name and g.value is False for g in self.given)
+
+    def _bare(self, word: str) -> None:
+        if self.face.positional:
+            self.directories.append(word)
+        elif not self._passes_over():
+            raise OptionError(
+                f"unknown argument: '{word}'", hint="options begin with --; did a blank slip in?"
+            )
+
+    def _passes_over(self) -> bool:
+        return any(g.option.name == "mysqld-args" and g.value for g in self.given)
+
+    def _long(self, word: str, words: list[str]) -> None:
+        written, equals, text = word[2:].partition("=")
+        value = text if equals else None
+        name, negation, loose = self._name(written)
+        option = self._find(name)
+        if option is None:
+            self._unknown(written, value, loose)
+            return
+        if value is None and negation is None:
+            value = self._next(option, words)
+        self._mask(option, f"--{option.name}=...")
+        self._take(option, value, negation)
+
+    def _unknown(self, written: str, value: str | None, loose: bool) -> None:
+        error = _unknown(written, value)
+        if loose:
+            self.notes.append(Warn("unknown-option", error.message))
+        elif not self._passes_over():
+            self.unknown.append(error)
+
+    def _next(self, option: Option, words: list[str]) -> str | None:
+        wants = option.arg is Arg.REQUIRED or (
+            option.arg is Arg.EITHER and bool(words) and not words[-1].startswith("-")
+        )
+        if not wants:
+            return None
+        if not words:
+            raise _needs_argument(option)
+        value = words.pop()
+        if not option.secret:
+            self.shown.append(value)
+        return value
+
+    def _short(self, word: str, words: list[str]) -> None:
+        for at in range(1, len(word)):
+            option = next((o for o in self.options if o.short == word[at]), None)
+            if option is None:
+                self.unknown.append(OptionError(f"unknown option '-{word[at]}'", UNKNOWN_OPTION))
+                return
+            if option.arg is not Arg.NONE:
+                value = word[at + 1 :] or self._next(option, words)
+                self._mask(option, f"-{option.short}=...")
+                self._take(option, value, None)
+                return
+            self._take(option, None, None)
+
+    def _mask(self, option: Option, mask: str) -> None:
+        if option.secret:
+            self.shown[-1] = mask
+
+    def _take(
+        self, option: Option, text: str | None, negation: bool | None, source: str = "", quiet: bool = False
+    ) -> None:
+        if negation is not None:
+            off = negation != (text == "0")
+            value: Value = negated(option) if off else option.bare
+        else:
+            found = read(option, text)
+            if found.remark:
+                self.notes.append(Warn("option-value", found.remark))
+            if not found.taken:
+                return
+            value = found.value
+        self.given.append(Given(option, value, source))
+        if option.standing is Standing.IGNORED and value not in (False, None) and not quiet:
+            self.notes.append(Warn("ignored-option", f"--{option.name} has no effect here: {option.text}"))
+
+    def _name(self, written: str) -> tuple[str, bool | None, bool]:
+        """The bare name; whether a prefix switches off (True) or on (False); whether it may be unknown."""
+        name, negation, loose = written.replace("_", "-"), None, False
+        while self._find(name, quiet=True) is None:
+            prefix, dash, rest = name.partition("-")
+            if prefix not in _PREFIXES or not dash:
+                break
+            if prefix in ("skip", "disable", "enable"):
+                negation = prefix != "enable"
+            loose = loose or prefix == "loose"
+            name = rest
+        return name, negation, loose
+
+    def _find(self, name: str, quiet: bool = False) -> Option | None:
+        exact = [o for o in self.options if o.name == name]
+        begun = exact or [o for o in self.options if name and o.name.startswith(name)]
+        if len(begun) > 1 and not quiet:
+            names = ", ".join(o.name for o in begun)
+            raise OptionError(f"ambiguous option '--{name}' ({names})", AMBIGUOUS, hint="write the name out")
+        return begun[0] if begun else None
+
+    def _refuse(self) -> None:
+        for g in self.given:
+            why = g.option.why_refused(g.value) if g.value not in (False, None) else ""
+            if why:
+                raise OptionError(f"--{g.option.name} is refused: {why}")
+            if g.option.exclusive and any(h.option.name == g.option.alias_of for h in self.given):
+                raise OptionError(
+                    f"--{g.option.alias_of} and --{g.option.name} are two names of one option",
+                    hint="give one of them",
+                )
+
+    def _resolved(self, given: Given) -> Given:
+        target = next((o for o in self.options if o.name == given.option.alias_of), None)
+        return Given(target, given.value, given.source) if target else given
+
+
+def _unknown(written: str, value: str | None) -> OptionError:
+    if value is None:
+        return OptionError(f"unknown option '--{written}'", UNKNOWN_OPTION)
+    return OptionError(f"unknown variable '{written}={value}'", UNKNOWN_VARIABLE)
+
+
+def _needs_argument(option: Option) -> OptionError:
+    return OptionError(f"option '--{option.name}' requires an argument", ARGUMENT_REQUIRED)
