@@ -9,9 +9,9 @@ from goldcopy.commands.restore import Restore
 from goldcopy.errors import BackupInvalid
 from goldcopy.events import Done, Emit, Note, Phase
 from goldcopy.image.chain import open_image
-from goldcopy.image.directory import swap_directories
 from goldcopy.image.manifest import Manifest
 from goldcopy.options import opt
+from goldcopy.restore.exchange import take_place
 from goldcopy.restore.target import Target
 
 
@@ -56,7 +56,7 @@ def run(command: Prepare, emit: Emit) -> Manifest:
         emit(Phase("finish", "checksums of the prepared files"))
         manifest = target.write_prepared_manifest()
         target.keep()
-    swap_directories(work, home)
+    take_place(work, home)
     emit(Note("the backup was recovered on a copy, which has taken its place", detail=True))
     emit(Done(f"prepared: {home} is a clean data directory", target.facts()))
     return manifest

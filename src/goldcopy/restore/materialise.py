@@ -17,7 +17,8 @@ from goldcopy.formats.chunksum import CHUNK, chunk_sum, decode, zero_sum
 from goldcopy.formats.delta import read_header
 from goldcopy.image.chain import Image, Member, SpaceSource, stored_name
 from goldcopy.image.manifest import Plain, Space
-from goldcopy.image.osfile import OutFile, data_ranges, make_dirs
+from goldcopy.image.osfile import data_extents
+from goldcopy.restore.outfile import OutFile, make_dirs
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class Materialiser:
                 job()
         except OSError as e:
             self._error = NoSpace(f"the target is full: {e}") if e.errno == 28 else e
-        except BaseException as e:  # noqa: BLE001  carried to run()
+        except BaseException as e:
             self._error = e
 
     def _advance(self, count: int) -> None:
@@ -171,13 +172,13 @@ class Materialiser:
         by_chunk: dict[int, list[int]] = {}
         for number in newest:
             by_chunk.setdefault(number * space.page_size // CHUNK, []).append(number)
-        data = data_ranges(fd, whole.size)
+        sparse = os.fstat(fd).st_blocks * 512 < whole.size
         for index in range(-(-space.size // CHUNK)):
             start = index * CHUNK
             length = min(CHUNK, space.size - start)
             patches = by_chunk.get(index, ())
             stored = max(0, min(CHUNK, whole.size - start))
-            if not data.overlaps(start, length):
+            if sparse and stored and next(data_extents(fd, start, start + stored), None) is None:
                 self._check(path, sums, index, start, zero_sum(stored) if stored else None)
                 if not patches:
                     self._advance(length)
@@ -210,8 +211,11 @@ class Materialiser:
         fd = _open(path)
         try:
             check_file(fd, path, plain.sums)
-            with OutFile(self._target(plain.path, plain.external), plain.size) as out:
-                out.copy_from(fd, plain.size)
+            with OutFile(self._target(plain.path, plain.external), 0) as out:
+                for start, end in data_extents(fd, 0, plain.size):
+                    for at in range(start, end, CHUNK):
+                        out.write_at(at, memoryview(os.pread(fd, min(CHUNK, end - at), at)))
+                out.truncate(plain.size)
             os.chmod(target, plain.mode)
         finally:
             os.close(fd)

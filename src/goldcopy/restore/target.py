@@ -11,9 +11,9 @@ import msgspec
 
 from goldcopy.errors import TargetRefused, UsageError
 from goldcopy.events import Emit
+from goldcopy.image import osfile
 from goldcopy.image.chain import Image
 from goldcopy.image.manifest import MANIFEST_NAME, REDO_NAME, Manifest, dump
-from goldcopy.image.osfile import fsync_dir, sync_filesystem
 from goldcopy.restore.materialise import Materialiser, Placement
 from goldcopy.restore.recovery import Recovered, RecoveryOptions, recover, window_of
 from goldcopy.restore.redo_files import write_logs
@@ -94,7 +94,9 @@ class Target(contextlib.AbstractContextManager["Target"]):
             work.run()
         finally:
             self._written = work.created
-        sync_filesystem(self._dir)
+        for directory in {self._dir, *(os.path.dirname(path) for path in self._written)}:
+            if not directory.startswith(self._dir + "/"):
+                _sync(directory)
 
     def move_in(self) -> None:
         """Move the files of a prepared full backup in; the backup directory is used up.
@@ -111,7 +113,7 @@ class Target(contextlib.AbstractContextManager["Target"]):
                 os.makedirs(self._placement.of(plain.path, plain.external), mode=0o750, exist_ok=True)
             else:
                 self._move(plain.path, plain.external)
-        sync_filesystem(self._dir)
+        _sync(self._dir)
 
     def _move(self, path: str, external: str) -> None:
         target = self._placement.of(path, external)
@@ -156,7 +158,7 @@ class Target(contextlib.AbstractContextManager["Target"]):
 
     def keep(self) -> None:
         """The restore succeeded: what was written stays."""
-        fsync_dir(self._dir)
+        osfile.sync_directory(self._dir)
         self._kept = True
 
     def facts(self) -> tuple[tuple[str, str], ...]:
@@ -172,6 +174,14 @@ class Target(contextlib.AbstractContextManager["Target"]):
         if self._recovered is not None:
             facts.append(("recovered by", self._recovered.binary))
         return tuple(facts)
+
+
+def _sync(directory: str) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        osfile.syncfs(fd)
+    finally:
+        os.close(fd)
 
 
 def _ids(owner: str) -> Ids | None:
