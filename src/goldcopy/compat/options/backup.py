@@ -16,14 +16,10 @@ from goldcopy.compat.options.declare import (
 R = Release
 
 OPTIONS: tuple[Option, ...] = (
-    number(
-        "parallel", R.ALL, "Threads that copy, decompress and restore files.", 1, minimum=1, maximum=2**31 - 1
-    ),
+    number("parallel", R.ALL, "Threads that copy, decompress and restore files.", 1, minimum=1, maximum=2**31 - 1),
     number("throttle", R.ALL, "At most so many reads of data files a second; 0 = no limit.", 0),
     number("log-copy-interval", R.ALL, "Milliseconds between two looks at the redo log.", 1000),
-    valued(
-        "extra-lsndir", R.ALL, "Write a second copy of the checkpoints and info files into this directory."
-    ),
+    valued("extra-lsndir", R.ALL, "Write a second copy of the checkpoints and info files into this directory."),
     size(
         "read-buffer-size",
         R.XB8,
@@ -34,9 +30,7 @@ OPTIONS: tuple[Option, ...] = (
         minimum=131072,
         maximum=2**32 - 1,
     ),
-    ignored(
-        flag("close-files", R.ALL, "Files are always opened for their own copy only, and closed after it.")
-    ),
+    ignored(flag("close-files", R.ALL, "Files are always opened for their own copy only, and closed after it.")),
     number(
         "open-files-limit",
         R.XB | R.MB,
@@ -128,9 +122,7 @@ OPTIONS: tuple[Option, ...] = (
         alias_of="incremental-dir",
         exclusive=True,
     ),
-    valued(
-        "incremental-lsn", R.ALL, "Take an increment: pages changed since this LSN, which nobody can check."
-    ),
+    valued("incremental-lsn", R.ALL, "Take an increment: pages changed since this LSN, which nobody can check."),
     ignored(
         flag(
             "incremental-force-scan",
@@ -150,9 +142,7 @@ OPTIONS: tuple[Option, ...] = (
         R.ALL,
         "Take an increment against the newest backup of this name in the history.",
     ),
-    valued(
-        "incremental-history-uuid", R.ALL, "Take an increment against the backup of this uuid in the history."
-    ),
+    valued("incremental-history-uuid", R.ALL, "Take an increment against the backup of this uuid in the history."),
     valued(
         "history",
         R.ALL,
@@ -168,23 +158,16 @@ OPTIONS: tuple[Option, ...] = (
             " would not stand at that LSN. Restore to a time or position with the binlogs instead.",
         )
     ),
-    ignored(
-        valued(
-            "log-archive", R.XB24, "Archived redo logs of Percona Server 5.6 are not used.", arg=Arg.OPTIONAL
-        )
-    ),
+    ignored(valued("log-archive", R.XB24, "Archived redo logs of Percona Server 5.6 are not used.", arg=Arg.OPTIONAL)),
     refused(
         flag(
             "compact",
             R.PXB,
-            "A backup without its secondary indexes can be rebuilt by XtraBackup 2.x only. Leave the option"
-            " out.",
+            "A backup without its secondary indexes can be rebuilt by XtraBackup 2.x only. Leave the option out.",
         )
     ),
     ignored(flag("rebuild-indexes", R.PXB, "Backups here are never compact: no index has to be rebuilt.")),
-    ignored(
-        number("rebuild-threads", R.PXB, "Backups here are never compact: no index has to be rebuilt.", 1)
-    ),
+    ignored(number("rebuild-threads", R.PXB, "Backups here are never compact: no index has to be rebuilt.", 1)),
     flag("galera-info", R.ALL, "Write the Galera state of the node into the galera_info file."),
     flag(
         "slave-info",
@@ -204,9 +187,7 @@ OPTIONS: tuple[Option, ...] = (
     valued("rocksdb-datadir", R.XB8 | R.MB, "Where RocksDB's files go on --copy-back.", server=True),
     valued("rocksdb-wal-dir", R.XB8, "Where RocksDB's log goes on --copy-back.", server=True),
     ignored(number("rocksdb-checkpoint-max-age", R.XB8, "Each backup makes its own RocksDB checkpoint.")),
-    ignored(
-        number("rocksdb-checkpoint-max-count", R.XB8, "A RocksDB checkpoint is removed when it was copied.")
-    ),
+    ignored(number("rocksdb-checkpoint-max-count", R.XB8, "A RocksDB checkpoint is removed when it was copied.")),
     valued("tables", R.ALL, "Only tables whose db.table matches one of these regular expressions."),
     valued("tables-file", R.ALL, "Only the tables listed in this file, one db.table a line."),
     valued("databases", R.ALL, "Only these databases (db) and tables (db.table), separated by blanks."),

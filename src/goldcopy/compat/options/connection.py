@@ -17,8 +17,7 @@ from goldcopy.compat.options.declare import (
 R = Release
 
 _FINGERPRINT = (
-    "The fingerprint of the server's certificate would not be checked."
-    " Name the certificate's CA with --ssl-ca instead."
+    "The fingerprint of the server's certificate would not be checked. Name the certificate's CA with --ssl-ca instead."
 )
 
 OPTIONS: tuple[Option, ...] = (
@@ -87,9 +86,7 @@ OPTIONS: tuple[Option, ...] = (
             ),
         ),
     ),
-    ignored(
-        valued("ssl-session-data", R.XB8, "Every connection does a full TLS handshake: there are only a few.")
-    ),
+    ignored(valued("ssl-session-data", R.XB8, "Every connection does a full TLS handshake: there are only a few.")),
     ignored(
         flag(
             "ssl-session-data-continue-on-failed-reuse",
@@ -98,9 +95,7 @@ OPTIONS: tuple[Option, ...] = (
         )
     ),
     valued("tls-sni-servername", R.XB84 | R.XB97, "Host name to name in the TLS handshake."),
-    valued(
-        "server-public-key-path", R.XB8, "The server's RSA key, for passwords over a connection without TLS."
-    ),
+    valued("server-public-key-path", R.XB8, "The server's RSA key, for passwords over a connection without TLS."),
     flag(
         "get-server-public-key",
         R.XB8,

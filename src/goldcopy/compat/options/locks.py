@@ -46,9 +46,7 @@ OPTIONS: tuple[Option, ...] = (
             "DDL during the copy is followed and mended, so no table has to be locked against it one by one.",
         )
     ),
-    number(
-        "backup-lock-timeout", R.XB8, "Seconds to wait for a backup lock.", YEAR_S, minimum=1, maximum=YEAR_S
-    ),
+    number("backup-lock-timeout", R.XB8, "Seconds to wait for a backup lock.", YEAR_S, minimum=1, maximum=YEAR_S),
     number("backup-lock-retry-count", R.XB8, "Further tries after that.", 0, maximum=2**32 - 1),
     flag(
         "no-backup-locks",

@@ -9,8 +9,7 @@ OPTIONS: tuple[Option, ...] = (
     flag(
         "prepare",
         R.ALL,
-        "Make the backup a clean data directory: increments are overlaid, then the server's own binary"
-        " recovers it.",
+        "Make the backup a clean data directory: increments are overlaid, then the server's own binary recovers it.",
     ),
     flag("copy-back", R.ALL, "Copy a prepared backup into the data directory, which must be empty."),
     flag("move-back", R.ALL, "Like --copy-back, but the files are moved, so the backup is used up."),
@@ -70,8 +69,7 @@ OPTIONS: tuple[Option, ...] = (
     flag(
         "force-non-empty-directories",
         R.ALL,
-        "Let --copy-back and --move-back write into a directory that is not empty. No file is ever"
-        " overwritten.",
+        "Let --copy-back and --move-back write into a directory that is not empty. No file is ever overwritten.",
     ),
     ignored(
         flag(

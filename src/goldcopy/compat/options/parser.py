@@ -142,9 +142,7 @@ class _Reader:
         if self.face.positional:
             self.directories.append(word)
         elif not self._passes_over():
-            raise OptionError(
-                f"unknown argument: '{word}'", hint="options begin with --; did a blank slip in?"
-            )
+            raise OptionError(f"unknown argument: '{word}'", hint="options begin with --; did a blank slip in?")
 
     def _passes_over(self) -> bool:
         return any(g.option.name == "mysqld-args" and g.value for g in self.given)

@@ -51,9 +51,7 @@ OPTIONS: tuple[Option, ...] = (
         bare="",
         secret=True,
     ),
-    flag(
-        "generate-transition-key", R.XB, "Protect tablespace keys with a new key that goes into the keyring."
-    ),
+    flag("generate-transition-key", R.XB, "Protect tablespace keys with a new key that goes into the keyring."),
     flag("generate-new-master-key", R.XB, "With --copy-back: give the restored server a new master key."),
     valued("keyring-file-data", R.XB, "The keyring_file plugin's file.", arg=Arg.OPTIONAL),
     valued("component-keyring-config", R.XB8, "Configuration of the keyring component.", arg=Arg.OPTIONAL),
@@ -78,8 +76,6 @@ OPTIONS: tuple[Option, ...] = (
             "Keyring plugins are loaded by the server's binary, from its own directory.",
         )
     ),
-    ignored(
-        valued("plugin-load", R.XB, "Plugins that recovery needs are taken from the backup's own record.")
-    ),
+    ignored(valued("plugin-load", R.XB, "Plugins that recovery needs are taken from the backup's own record.")),
     of_server(valued("plugin-dir", R.MB, "With --prepare: where the server's binary finds its plugins.")),
 )

@@ -15,9 +15,7 @@ from goldcopy.compat.options.declare import (
 
 R = Release
 _BOTH = R.XB | R.MB
-_RECOVERY = (
-    "Tunes the InnoDB inside the original; here the server's own binary recovers, with settings that fit."
-)
+_RECOVERY = "Tunes the InnoDB inside the original; here the server's own binary recovers, with settings that fit."
 _CHECKSUMS = (
     "crc32",
     "strict_crc32",
@@ -36,9 +34,7 @@ _LAYOUT = (
     valued("innodb-undo-directory", _BOTH, "Where undo tablespaces lie."),
     valued("innodb-directories", R.XB8, "Further directories of tablespaces."),
     valued("innodb-buffer-pool-filename", _BOTH, "Name of the buffer pool's dump, which is copied."),
-    size(
-        "innodb-page-size", _BOTH, "Page size; must agree with the files.", 16384, minimum=4096, maximum=65536
-    ),
+    size("innodb-page-size", _BOTH, "Page size; must agree with the files.", 16384, minimum=4096, maximum=65536),
     size(
         "innodb-log-file-size",
         _BOTH,
@@ -55,9 +51,7 @@ _LAYOUT = (
         maximum=100,
     ),
     number("innodb-undo-tablespaces", _BOTH, "Number of undo tablespaces.", 0, maximum=127),
-    size(
-        "innodb-log-block-size", R.XB, "Redo block size; only 512 is known.", 512, minimum=512, maximum=65536
-    ),
+    size("innodb-log-block-size", R.XB, "Redo block size; only 512 is known.", 512, minimum=512, maximum=65536),
     one_of(
         "innodb-checksum-algorithm",
         _BOTH,
@@ -65,9 +59,7 @@ _LAYOUT = (
         _CHECKSUMS,
         default="crc32",
     ),
-    flag(
-        "innodb-file-per-table", _BOTH, "Whether new tables get files of their own; files are found on disk."
-    ),
+    flag("innodb-file-per-table", _BOTH, "Whether new tables get files of their own; files are found on disk."),
     number("innodb-compression-level", R.MB, "Written into backup-my.cnf.", 6, maximum=9),
     flag("innodb-redo-log-encrypt", R.XB8, "Written into backup-my.cnf."),
     flag("innodb-undo-log-encrypt", R.XB8, "Written into backup-my.cnf."),
@@ -84,9 +76,7 @@ _LAYOUT = (
 )
 
 _NO_EFFECT = (
-    valued(
-        "log", R.XB | R.MB, "An old name of the general log; nothing to do with a backup.", arg=Arg.OPTIONAL
-    ),
+    valued("log", R.XB | R.MB, "An old name of the general log; nothing to do with a backup.", arg=Arg.OPTIONAL),
     valued("innodb", R.XB | R.MB, "InnoDB is always there.", arg=Arg.OPTIONAL),
     valued("temp-tablespaces-dir", R.XB8, "Temporary tablespaces are never copied."),
     flag("innodb-adaptive-hash-index", _BOTH, _RECOVERY),

@@ -25,9 +25,10 @@ class Given:
 class Settings:
     """A parsed command line.
 
-    Ask by the original's name: ``flag("slave-info")``, ``text("target-dir")``, ``number("parallel")``. Aliases
-    are resolved: innobackupex's ``--include`` is found as ``tables``. Of several settings of one option the last
-    counts, and the command line over any file. ``command`` is the line as it may be shown, secrets masked.
+    Ask by the original's name: ``flag("slave-info")``, ``text("target-dir")``, ``number("parallel")``.
+    Aliases are resolved: innobackupex's ``--include`` is found as ``tables``. Of several settings of one
+    option the last counts, and the command line over any file. ``command`` is the line as it may be shown,
+    secrets masked.
     """
 
     face: Face

@@ -10,8 +10,7 @@ OPTIONS: tuple[Option, ...] = (
     valued(
         "stream",
         R.ALL,
-        "Write the backup to standard output: xbstream (MariaDB also says mbstream); tar under the"
-        " names of 2.4.",
+        "Write the backup to standard output: xbstream (MariaDB also says mbstream); tar under the names of 2.4.",
         bare="xbstream",
         variants=(Variant(R.XB8, arg=Arg.EITHER),),
     ),
@@ -24,9 +23,7 @@ OPTIONS: tuple[Option, ...] = (
         maximum=2**31 - 1,
     ),
     valued("fifo-dir", R.XB8, "Where the pipes are made; --target-dir by default."),
-    number(
-        "fifo-timeout", R.XB8, "Seconds to wait for a reader of a pipe.", 60, minimum=1, maximum=2**31 - 1
-    ),
+    number("fifo-timeout", R.XB8, "Seconds to wait for a reader of a pipe.", 60, minimum=1, maximum=2**31 - 1),
     valued(
         "compress",
         R.ALL,
