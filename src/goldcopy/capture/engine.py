@@ -21,7 +21,7 @@ from goldcopy.capture.copier import Base, SpaceCopier, SpaceJob
 from goldcopy.capture.follower import Follower
 from goldcopy.capture.plain import PlainCopier
 from goldcopy.capture.plain_set import PlainSet
-from goldcopy.capture.redo_source import Checkpoint, RedoSource, open_source
+from goldcopy.capture.redo_source import open_source
 from goldcopy.capture.spaces import CopiedSpaces
 from goldcopy.capture.throttle import Throttle
 from goldcopy.errors import RedoOverrun, ServerRefused

@@ -117,7 +117,7 @@ class Follower:
                     self._wake.wait(pause)
                 elif self._end is not None and flushed <= self.position:
                     time.sleep(FASTEST_S)
-        except BaseException as e:  # noqa: BLE001  carried to whoever asks next
+        except BaseException as e:
             self._error = e
 
     def _pause(self, before: float) -> float:
