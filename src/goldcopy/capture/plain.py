@@ -1,0 +1,150 @@
+"""Copies files that are no InnoDB tablespaces: as they are, holes kept, chunk sums made on the way."""
+
+from __future__ import annotations
+
+import mmap
+import time
+from typing import Literal, Protocol
+
+from goldcopy.capture.copy_source import Source, read_failure
+from goldcopy.capture.throttle import Throttle
+from goldcopy.formats.chunksum import CHUNK
+from goldcopy.image.manifest import Plain
+from goldcopy.image.osfile import PageCache
+from goldcopy.image.sink import FileWriter, Sink
+
+CTIME_MARGIN_NS = 2_000_000_000
+"""Clocks of file systems move in ticks, and are set: a change so close to the base's start may not show."""
+
+_DIR_MODE = 0o750
+
+
+class PlainFile(Protocol):
+    """What must be known of a file; ``server.files.FileRef`` is one."""
+
+    @property
+    def path(self) -> str:
+        """Name inside the backup."""
+
+    @property
+    def source(self) -> str:
+        """Absolute path on this machine."""
+
+    @property
+    def external(self) -> str:
+        """Its place outside the data directory, or ""."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    @property
+    def mode(self) -> int:
+        """Permission bits."""
+
+    @property
+    def identity(self) -> str:
+        """Inode and birth time."""
+
+    @property
+    def mtime_ns(self) -> int:
+        """Last change of the content."""
+
+    @property
+    def ctime_ns(self) -> int:
+        """Last change of anything."""
+
+
+def unchanged(file: PlainFile, base: Plain, base_started_ns: int) -> bool:
+    """Whether the base's copy of a file is provably what the file is now.
+
+    ``base_started_ns``: when the base began (its clock and ours are the server's host's).
+    """
+    same = (file.identity, file.size, file.mtime_ns, file.ctime_ns) == (
+        base.identity, base.size, base.mtime_ns, base.ctime_ns,
+    )
+    return same and base.stored != "dir" and file.ctime_ns < base_started_ns - CTIME_MARGIN_NS
+
+
+class PlainCopier:
+    """Puts plain files into a sink, one after the other, each as often as it is asked to. Not thread-safe."""
+
+    def __init__(self, sink: Sink, throttle: Throttle | None = None) -> None:
+        self._sink, self._throttle = sink, throttle or Throttle()
+        self._view = memoryview(mmap.mmap(-1, CHUNK))
+        self._cache = PageCache()
+        self._put: set[str] = set()
+
+    def copy(self, file: PlainFile) -> Plain | None:
+        """Copy one file, replacing an earlier copy of it. None when it is gone."""
+        self._forget(file.path)
+        try:
+            source = Source(file.source)
+        except FileNotFoundError:
+            return None
+        except OSError as e:
+            raise read_failure(e, file.source) from e
+        try:
+            out = self._sink.put_file(
+                file.path, external=file.external, mode=file.mode, mtime_ns=file.mtime_ns
+            )
+            self._put.add(file.path)
+            self._pour(source, out)
+            return _record(file, size=out.size, sums=out.finish())
+        finally:
+            source.close()
+
+    def _pour(self, source: Source, out: FileWriter) -> None:
+        """All bytes that the file had when it was opened, or as many as it still has."""
+        for offset in range(0, source.size, CHUNK):
+            length = min(CHUNK, source.size - offset)
+            if source.is_hole(offset, length):
+                out.hole(length)
+                continue
+            time.sleep(self._throttle.reserve(length))
+            got = min(source.read(self._view, offset, self._cache), length)
+            self._pour_chunk(source, out, offset, got)
+            if got < length:
+                return
+
+    def _pour_chunk(self, source: Source, out: FileWriter, offset: int, length: int) -> None:
+        data = self._view[:length]
+        at = offset
+        for start, end in source.extents(data, offset) or [(offset, offset + length)]:
+            out.hole(start - at)
+            out.write(data[start - offset : end - offset])
+            at = end
+        out.hole(offset + length - at)
+
+    def from_base(self, file: PlainFile, base: Plain) -> Plain:
+        """The record of a file that is ``unchanged``: restored from the base."""
+        self._forget(file.path)
+        return _record(file, size=file.size, sums=base.sums, stored="base")
+
+    def make_dir(self, path: str) -> Plain:
+        """A directory that would be empty."""
+        self._sink.make_dir(path)
+        return Plain(path=path, mode=_DIR_MODE, stored="dir")
+
+    def remove(self, plain: Plain) -> None:
+        """The file was dropped after it was copied."""
+        self._forget(plain.path)
+
+    def _forget(self, path: str) -> None:
+        if path in self._put:
+            self._put.remove(path)
+            self._sink.remove_file(path)
+
+
+def _record(file: PlainFile, *, size: int, sums: str, stored: Literal["file", "base"] = "file") -> Plain:
+    return Plain(
+        path=file.path,
+        external=file.external,
+        size=size,
+        mode=file.mode,
+        identity=file.identity,
+        mtime_ns=file.mtime_ns,
+        ctime_ns=file.ctime_ns,
+        stored=stored,
+        sums=sums,
+    )

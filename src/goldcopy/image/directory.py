@@ -1,0 +1,398 @@
+"""A backup as a plain directory: files at their places relative to the data directory, increments as ``.delta``."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+from array import array
+from collections.abc import Iterator, Sequence
+
+from goldcopy.errors import GoldcopyError, NoSpace, TargetRefused
+from goldcopy.formats import chunksum
+from goldcopy.formats.chunksum import CHUNK
+from goldcopy.formats.delta import Block, DeltaEncoder, Meta, render_meta
+from goldcopy.formats.innodb.page import Geometry
+from goldcopy.image import osfile
+from goldcopy.image.manifest import MANIFEST_NAME
+from goldcopy.image.osfile import ALIGN
+from goldcopy.image.sink import Extent
+
+FILE_MODE, DIR_MODE = 0o640, 0o750
+_SMALL = CHUNK
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_MAY_BE_THERE = {"lost+found"}
+
+
+def _failure(e: OSError, path: str) -> GoldcopyError:
+    if e.errno in _FULL:
+        return NoSpace(
+            f"cannot write {path}: {e.strerror}",
+            hint="free space on the target (or raise its quota or file size limit), or back up to another place",
+        )
+    return TargetRefused(f"cannot write {path}: {e.strerror}")
+
+
+@contextlib.contextmanager
+def _writing(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as e:
+        raise _failure(e, path) from e
+
+
+class _Whole:
+    """A tablespace with all its pages: direct writes where the file system takes them, else small buffered ones."""
+
+    def __init__(self, sink: DirectorySink, path: str, size: int, sparse: bool) -> None:
+        self._sink, self._path, self._size = sink, path, size
+        self._place = sink.create_parents(path)
+        self._lock = threading.Lock()
+        self._buffered = -1
+        self._sums = array("I", [chunksum.zero_sum(CHUNK)]) * (size // CHUNK)
+        if size % CHUNK:
+            self._sums.append(chunksum.zero_sum(size % CHUNK))
+        with _writing(self._place):
+            self._fd, self._direct = osfile.create(self._place, direct=size > _SMALL, mode=FILE_MODE)
+            self._opened_direct = self._direct
+            sink.note_file(path)
+            if self._direct and not sparse:
+                self._reserve(-(-size // ALIGN) * ALIGN)
+
+    def _reserve(self, length: int) -> None:
+        """Space first: a full target is known at once, and several threads may write into allocated blocks."""
+        try:
+            osfile.fallocate(self._fd, length)
+        except OSError:
+            self.abort()
+            raise
+
+    def write_at(self, offset: int, data: memoryview, extents: Sequence[Extent] | None = None) -> None:
+        for at in range(0, len(data), CHUNK):
+            self._sums[(offset + at) // CHUNK] = chunksum.chunk_sum(data[at : at + CHUNK])
+        try:
+            if extents is None:
+                self._write(offset, data)
+                return
+            for start, end in extents:
+                start, end = start // ALIGN * ALIGN, min(-(-end // ALIGN) * ALIGN, offset + len(data))
+                self._write(start, data[start - offset : end - offset])
+        except OSError as e:
+            raise _failure(e, self._place) from e
+
+    def _write(self, offset: int, data: memoryview) -> None:
+        whole = len(data) // ALIGN * ALIGN if self._direct else 0
+        if whole:
+            try:
+                osfile.write_at(self._fd, data[:whole], offset)
+            except OSError as e:
+                # some file systems take the flag and refuse the first write
+                if e.errno != errno.EINVAL:
+                    raise
+                self._direct, whole = False, 0
+        if whole < len(data):
+            osfile.write_at(self._buffered_fd(), data[whole:], offset + whole, osfile.WRITE_BYTES)
+
+    def _buffered_fd(self) -> int:
+        with self._lock:
+            if not self._opened_direct:
+                return self._fd
+            if self._buffered < 0:
+                self._buffered = os.open(self._place, os.O_RDWR | os.O_CLOEXEC)
+            return self._buffered
+
+    def finish(self, size: int) -> str:
+        with _writing(self._place):
+            if os.fstat(self._fd).st_size != size:
+                os.ftruncate(self._fd, size)
+            if size < self._size:
+                self._cut_sums(size)
+            self._close()
+        return chunksum.encode(self._sums)
+
+    def _cut_sums(self, size: int) -> None:
+        whole, rest = divmod(size, CHUNK)
+        del self._sums[whole:]
+        if rest:
+            self._sums.append(chunksum.chunk_sum(os.pread(self._buffered_fd(), rest, whole * CHUNK)))
+
+    def _close(self) -> None:
+        fd, buffered = self._fd, self._buffered
+        self._fd = self._buffered = -1
+        for each in (fd, buffered):
+            if each >= 0:
+                os.close(each)
+
+    def abort(self) -> None:
+        self._close()
+        self._sink.remove_file(self._path)
+
+
+class _Delta:
+    """Changed pages in XtraBackup's layout, with the ``.meta`` that its readers ask for beside them."""
+
+    def __init__(self, sink: DirectorySink, path: str, geometry: Geometry) -> None:
+        self._sink, self._path, self._geometry = sink, path, geometry
+        self._encoder = DeltaEncoder(geometry.page_size)
+        self._sums: dict[int, int] = {}
+        self._place = sink.create_parents(path) + ".delta"
+        with _writing(self._place):
+            self._fd, _ = osfile.create(self._place, direct=False, mode=FILE_MODE)
+        sink.note_file(path + ".delta")
+
+    def write_pages(self, numbers: Sequence[int], pages: Sequence[memoryview]) -> None:
+        for number, page in zip(numbers, pages, strict=True):
+            self._store(self._encoder.add(number, page))
+
+    def _store(self, blocks: list[Block]) -> None:
+        with _writing(self._place):
+            for block in blocks:
+                self._sums[block.offset // CHUNK] = chunksum.chunk_sum(memoryview(block.data))
+                osfile.write_at(self._fd, memoryview(block.data), block.offset, osfile.WRITE_BYTES)
+
+    def finish(self) -> str:
+        self._store(self._encoder.finish())
+        self._close()
+        g = self._geometry
+        meta = self._sink.put_file(self._path + ".meta")
+        meta.write(render_meta(Meta(g.page_size, g.zip_size, g.space_id, g.flags), g.family).encode())
+        meta.finish()
+        return chunksum.encode(self._sums[i] for i in sorted(self._sums))
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def abort(self) -> None:
+        self._close()
+        self._sink.remove_space(self._path)
+
+
+class _File:
+    """Any other file: buffered, in pieces that are small enough everywhere."""
+
+    def __init__(self, sink: DirectorySink, path: str) -> None:
+        self._sink, self._path = sink, path
+        self._place = sink.create_parents(path)
+        self._sums = chunksum.RunningSum()
+        self.size = 0
+        with _writing(self._place):
+            self._fd, _ = osfile.create(self._place, direct=False, mode=FILE_MODE)
+        sink.note_file(path)
+
+    def write(self, data: bytes | memoryview) -> None:
+        view = memoryview(data)
+        self._sums.add(view)
+        with _writing(self._place):
+            osfile.write_at(self._fd, view, self.size, osfile.WRITE_BYTES)
+        self.size += len(view)
+
+    def hole(self, length: int) -> None:
+        self.size += length
+        blank = bytes(min(length, CHUNK))
+        while length:
+            step = min(length, CHUNK)
+            self._sums.add(blank[:step])
+            length -= step
+
+    def finish(self) -> str:
+        with _writing(self._place):
+            if os.fstat(self._fd).st_size != self.size:
+                os.ftruncate(self._fd, self.size)
+            self._close()
+        return self._sums.text()
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def abort(self) -> None:
+        self._close()
+        self._sink.remove_file(self._path)
+
+
+class DirectorySink(contextlib.AbstractContextManager["DirectorySink"]):
+    """Writes a backup into a directory of its own, made here or empty; a ``Sink``.
+
+    Leaving the context without ``commit`` abandons: all that was written goes, nothing else is touched.
+    Raises TargetRefused when the directory holds anything or cannot be made.
+    """
+
+    random_access = True
+
+    def __init__(self, directory: str) -> None:
+        self.directory = os.path.abspath(directory)
+        self._lock = threading.Lock()
+        self._files: set[str] = set()
+        self._dirs: dict[str, None] = {}
+        self._committed = False
+        self._made_root = self._claim()
+
+    def _claim(self) -> bool:
+        """Make the directory, or see that it is empty. Returns whether it was made."""
+        try:
+            os.makedirs(self.directory, DIR_MODE)
+        except FileExistsError:
+            self._refuse_unless_empty()
+            return False
+        except OSError as e:
+            raise TargetRefused(f"cannot make the directory {self.directory}: {e.strerror}") from e
+        return True
+
+    def _refuse_unless_empty(self) -> None:
+        try:
+            found = sorted(set(os.listdir(self.directory)) - _MAY_BE_THERE)
+        except OSError as e:
+            raise TargetRefused(f"{self.directory} is not a directory that can be used: {e.strerror}") from e
+        if found:
+            raise TargetRefused(
+                f"{self.directory} is not empty (it holds {found[0]}); nothing in it was touched",
+                hint="give a new directory for each backup",
+            )
+
+    def __exit__(self, *_exc: object) -> None:
+        self.abandon()
+
+    # -- places -----------------------------------------------------------------------------------------------
+
+    def _place(self, path: str) -> str:
+        """Where ``path`` lies. Raises ValueError for what could lead out of the directory."""
+        if "\0" in path or any(part in ("", ".", "..") for part in path.split("/")):
+            raise ValueError(f"not a path inside a backup: {path!r}")
+        return f"{self.directory}/{path}"
+
+    def create_parents(self, path: str) -> str:
+        """Where ``path`` lies, the directories above it made."""
+        place = self._place(path)
+        parent = os.path.dirname(path)
+        if parent and parent not in self._dirs:
+            self.make_dir(parent)
+        return place
+
+    def note_file(self, path: str) -> None:
+        """``path`` is now a file of this backup: ``abandon`` removes it."""
+        with self._lock:
+            self._files.add(path)
+
+    def make_dir(self, path: str) -> None:
+        place = self._place(path)
+        with self._lock:
+            if path in self._dirs:
+                return
+        parent = os.path.dirname(path)
+        if parent:
+            self.make_dir(parent)
+        with self._lock, _writing(place):
+            if path not in self._dirs:
+                os.mkdir(place, DIR_MODE)
+                self._dirs[path] = None
+
+    # -- content ----------------------------------------------------------------------------------------------
+
+    def open_whole(
+        self, path: str, *, size: int, page_size: int, external: str = "", sparse: bool = False
+    ) -> _Whole:
+        return _Whole(self, path, size, sparse)
+
+    def open_delta(self, path: str, *, geometry: Geometry, external: str = "") -> _Delta:
+        return _Delta(self, path, geometry)
+
+    def put_file(self, path: str, *, external: str = "", mode: int = FILE_MODE, mtime_ns: int = 0) -> _File:
+        return _File(self, path)
+
+    # -- mending ----------------------------------------------------------------------------------------------
+
+    def _stored(self, path: str) -> list[str]:
+        """The files that a tablespace is kept in."""
+        with self._lock:
+            return [name for name in (path, path + ".delta", path + ".meta") if name in self._files]
+
+    def remove_space(self, path: str) -> None:
+        for name in self._stored(path):
+            self.remove_file(name)
+
+    def rename_space(self, old: str, new: str) -> None:
+        if self._stored(new):
+            raise ValueError(f"{new} is taken")
+        self.create_parents(new)
+        for name in self._stored(old):
+            to = new + name[len(old) :]
+            with _writing(self._place(to)):
+                os.rename(self._place(name), self._place(to))
+            with self._lock:
+                self._files.remove(name)
+                self._files.add(to)
+        self._drop_empty_parents(old)
+
+    def remove_file(self, path: str) -> None:
+        with self._lock:
+            if path not in self._files:
+                return
+            self._files.remove(path)
+        with _writing(self._place(path)):
+            os.unlink(self._place(path))
+        self._drop_empty_parents(path)
+
+    def _drop_empty_parents(self, path: str) -> None:
+        """The database of a dropped table may be gone as well; one that is merely empty is made again later."""
+        with self._lock:
+            while (path := os.path.dirname(path)) in self._dirs:
+                try:
+                    os.rmdir(self._place(path))
+                except OSError:
+                    return
+                del self._dirs[path]
+
+    # -- the end ----------------------------------------------------------------------------------------------
+
+    def relative(self, directory: str) -> str:
+        other = os.path.abspath(directory)
+        if os.path.dirname(os.path.realpath(other)) == os.path.dirname(os.path.realpath(self.directory)):
+            return os.path.relpath(other, self.directory)
+        return other
+
+    def sync(self) -> None:
+        with _writing(self.directory):
+            fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                osfile.syncfs(fd)
+            finally:
+                os.close(fd)
+
+    def commit(self, manifest: bytes) -> None:
+        temporary = MANIFEST_NAME + ".tmp"
+        out = self.put_file(temporary)
+        out.write(manifest)
+        out.finish()
+        place = self._place(temporary)
+        with _writing(place):
+            fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            os.rename(place, self._place(MANIFEST_NAME))
+            self._files.remove(temporary)
+            self._files.add(MANIFEST_NAME)
+            osfile.sync_directory(self.directory)
+            osfile.sync_directory(os.path.dirname(self.directory))
+        self._committed = True
+
+    def abandon(self) -> None:
+        if self._committed:
+            return
+        for path in sorted(self._files):
+            try:
+                os.unlink(self._place(path))
+            except OSError:
+                pass  # best effort: without a manifest what stays is no backup
+        for path in reversed(self._dirs):
+            with contextlib.suppress(OSError):
+                os.rmdir(self._place(path))
+        if self._made_root:
+            with contextlib.suppress(OSError):
+                os.rmdir(self.directory)
+        self._files, self._dirs = set(), {}

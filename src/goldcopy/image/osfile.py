@@ -1,0 +1,159 @@
+"""What Linux offers for copying files and Python's ``os`` does not: direct I/O, page cache queries, holes, syncfs.
+
+Every call here has an answer for systems that lack it; ``copying.md`` 8 lists them.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+from collections.abc import Iterator
+from typing import NoReturn
+
+ALIGN = 4096
+"""Offsets, lengths and addresses of direct I/O are multiples of this: enough for every disk in use."""
+
+WRITE_BYTES = 64 << 10
+"""Piece of a buffered write: never bad anywhere, while larger ones are where free memory is given back to the
+host (``copying.md`` 4)."""
+
+_SYS_CACHESTAT = 451  # one number on every architecture, Linux 6.5
+_NOT_SUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM}
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+_libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+
+
+class _Range(ctypes.Structure):
+    _fields_ = [("offset", ctypes.c_uint64), ("length", ctypes.c_uint64)]
+
+
+class _CacheStat(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in ("cached", "dirty", "writeback", "evicted", "recent")]
+
+
+class PageCache:
+    """Asks what of a file the page cache holds. One per thread: it keeps the structures of the call."""
+
+    def __init__(self) -> None:
+        self._range, self._stat = _Range(), _CacheStat()
+        self._range_at, self._stat_at = ctypes.byref(self._range), ctypes.byref(self._stat)
+
+    def cached_bytes(self, fd: int, offset: int, length: int) -> int | None:
+        """Bytes of the range in the page cache; None where the kernel does not tell (before 6.5, containers)."""
+        self._range.offset, self._range.length = offset, length
+        if _libc.syscall(_SYS_CACHESTAT, fd, self._range_at, self._stat_at, 0):
+            return None
+        return int(self._stat.cached) * mmap.PAGESIZE
+
+
+def _raise_errno(what: str) -> NoReturn:
+    code = ctypes.get_errno()
+    raise OSError(code, os.strerror(code), what)
+
+
+def identity_of(fd: int) -> str:
+    st = os.fstat(fd)
+    return f"{st.st_ino}"
+
+
+def syncfs(fd: int) -> None:
+    """Make everything written to the file system of ``fd`` durable. Raises OSError: what was written may be lost."""
+    if _libc.syncfs(fd):
+        _raise_errno("syncfs")
+
+
+def fallocate(fd: int, length_bytes: int) -> bool:
+    """Reserve space without writing it. False where the file system cannot; OSError (ENOSPC) when it is full.
+
+    glibc's ``posix_fallocate`` would write every block instead, so the call itself is used.
+    """
+    if not length_bytes or not _libc.fallocate(fd, 0, 0, length_bytes):
+        return True
+    if ctypes.get_errno() in _NOT_SUPPORTED:
+        return False
+    _raise_errno("fallocate")
+
+
+def reopen_direct(fd: int) -> int | None:
+    """A second descriptor of the very file behind ``fd``, for direct reads; None where that is refused.
+
+    By way of /proc, not by name: the name may be another table by now.
+    """
+    try:
+        return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
+    except OSError:
+        return None
+
+
+def create(path: str, *, direct: bool, mode: int = 0o640) -> tuple[int, bool]:
+    """Create a file that must not exist, for writing: its descriptor, and whether it takes direct writes."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    if direct:
+        try:
+            return os.open(path, flags | os.O_DIRECT, mode), True
+        except OSError as e:
+            if e.errno not in _NOT_SUPPORTED:
+                raise
+            # tmpfs of old creates the file before it refuses the flag
+            if os.path.lexists(path):
+                os.unlink(path)
+    return os.open(path, flags, mode), False
+
+
+def read_at(fd: int, view: memoryview, offset: int) -> int:
+    """Fill ``view`` from ``offset`` on. Returns the bytes read: fewer only where the file ends."""
+    got = os.preadv(fd, [view], offset)
+    if got == len(view) or not got:
+        return got
+    # a direct read may stop at any sector; where it stopped short of one the file ends
+    while got < len(view) and got % ALIGN == 0:
+        more = os.preadv(fd, [view[got:]], offset + got)
+        if not more:
+            break
+        got += more
+    return got
+
+
+def write_at(fd: int, data: memoryview, offset: int, piece_bytes: int = 0) -> None:
+    """Write all of ``data`` at ``offset``, in pieces of ``piece_bytes`` when given."""
+    done, step = 0, piece_bytes or len(data)
+    while done < len(data):
+        done += os.pwrite(fd, data[done : done + step], offset + done)
+
+
+def data_extents(fd: int, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The ranges of ``[start, end)`` that are not holes, as (start, end); all of it where holes are not told."""
+    while start < end:
+        try:
+            data = os.lseek(fd, start, os.SEEK_DATA)
+            hole = os.lseek(fd, data, os.SEEK_HOLE)
+        except OSError as e:
+            if e.errno == errno.ENXIO:
+                return
+            if e.errno not in _NOT_SUPPORTED:
+                raise
+            data, hole = start, end
+        if data >= end:
+            return
+        yield data, min(hole, end)
+        start = hole
+
+
+def forget(fd: int, offset: int, length: int) -> None:
+    """Let the page cache drop a range that was not in it before we read it; only advice, so errors do not matter."""
+    try:
+        os.posix_fadvise(fd, offset, length, os.POSIX_FADV_DONTNEED)
+    except OSError:
+        pass
+
+
+def sync_directory(path: str) -> None:
+    """Make the names in a directory durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
