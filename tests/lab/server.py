@@ -312,7 +312,7 @@ def _small_redo(info: prefix.Info) -> list[str]:
         return ["--innodb-log-file-size=12M"]
     if info.number < (8, 0, 30):
         return ["--innodb-log-file-size=5M", "--loose-innodb-file-format=Barracuda", "--innodb-file-per-table=1"]
-    return ["--innodb-redo-log-capacity=16M", "--mysqlx=0"]
+    return ["--innodb-redo-log-capacity=16M", "--loose-mysqlx=0"]
 
 
 def kill_all() -> None:
