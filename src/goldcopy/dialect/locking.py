@@ -1,0 +1,65 @@
+"""Which statements keep DDL and commits away, per kind of server (``formats.md`` 4.1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FLUSH_REDO = "FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS"
+_ROTATE = "FLUSH NO_WRITE_TO_BINLOG BINARY LOGS"
+_FTWRL = "FLUSH TABLES WITH READ LOCK"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One statement. ``lock``: the name under which its time is reported, "" when it takes no lock.
+
+    ``patient``: it waits for running statements, so long ones are waited for (or killed) before and meanwhile.
+    """
+
+    sql: str
+    lock: str = ""
+    patient: bool = False
+
+
+@dataclass(frozen=True)
+class LockPlan:
+    """Statements in order, from the guard that lets work go on to the consistent point, and back.
+
+    ``commit``: everything stands still, files of every engine included. ``commit_innodb``: enough when all user
+    tables are InnoDB and the position query itself is atomic; empty where there is no lighter way.
+    """
+
+    guard: tuple[Step, ...]
+    block_ddl: tuple[Step, ...]
+    commit: tuple[Step, ...]
+    commit_innodb: tuple[Step, ...]
+    release: tuple[str, ...]
+
+
+BACKUP_STAGES = LockPlan(
+    guard=(Step("BACKUP STAGE START", "backup stage"),),
+    block_ddl=(
+        Step("BACKUP STAGE FLUSH", "backup stage flush", patient=True),
+        Step("BACKUP STAGE BLOCK_DDL", "backup stage block_ddl", patient=True),
+    ),
+    commit=(Step("BACKUP STAGE BLOCK_COMMIT", "backup stage block_commit", patient=True), Step(FLUSH_REDO)),
+    commit_innodb=(),
+    release=("BACKUP STAGE END",),
+)
+
+# The binlog is rotated before the lock: what recovery needs of it (the tail) is then short to copy under the lock
+INSTANCE_LOCK = LockPlan(
+    guard=(Step("LOCK INSTANCE FOR BACKUP", "instance", patient=True),),
+    block_ddl=(),
+    commit=(Step(_ROTATE), Step(_FTWRL, "global read lock", patient=True), Step(FLUSH_REDO)),
+    commit_innodb=(Step(_ROTATE), Step(FLUSH_REDO)),
+    release=("UNLOCK TABLES", "UNLOCK INSTANCE"),
+)
+
+READ_LOCK = LockPlan(
+    guard=(),
+    block_ddl=(Step(_ROTATE), Step(_FTWRL, "global read lock", patient=True)),
+    commit=(Step(FLUSH_REDO),),
+    commit_innodb=(),
+    release=("UNLOCK TABLES",),
+)

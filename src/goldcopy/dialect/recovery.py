@@ -1,0 +1,251 @@
+"""How each kind of server is told to recover a restored directory, and how its log tells whether it did.
+
+Command lines: ``formats.md`` 4.5. Everything that could change data besides crash recovery is off: network, events,
+replication, binlog (but for the tail that decides transactions in doubt), upgrades of the dictionary.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from goldcopy.formats import Lsn
+
+Variables = Mapping[str, str]
+_MB = 1 << 20
+_ON = frozenset({"on", "1", "yes", "true"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecoveryTask:
+    """What a recovery has before it. ``variables``: of the source (``Manifest.server.variables``).
+
+    ``log_bytes``, ``log_files``: the redo log that was written for it. ``binlog``: base name of the binlog tail,
+    "" without one. ``system_files``: where the files of innodb_data_file_path lie now, in that order; empty = all
+    directly in the data directory. ``undo_directory``: where undo tablespaces lie now, "" = the data directory.
+    ``directories``: others that hold tablespaces now. ``upgrade``: the user wants the dictionary upgraded.
+    """
+
+    variables: Variables
+    log_bytes: int
+    log_files: int
+    memory_bytes: int
+    binlog: str = ""
+    system_files: Sequence[str] = ()
+    undo_directory: str = ""
+    directories: Sequence[str] = ()
+    upgrade: bool = False
+
+
+@dataclass(frozen=True)
+class RecoveryPlan:
+    """``options``: the command line of a task. ``reached``: the LSN at which the scan of the redo ended, in the log.
+
+    ``binlog``: file and position that InnoDB itself remembers, in the log; None where it remembers none.
+    ``benign``: errors that recovery on a private directory makes by itself.
+    """
+
+    options: Callable[[RecoveryTask], list[str]]
+    reached: re.Pattern[str]
+    binlog: re.Pattern[str] | None
+    benign: tuple[re.Pattern[str], ...] = field(default=())
+
+
+def _is_on(value: str) -> bool:
+    return value.lower() in _ON
+
+
+def system_file_spec(value: str, files: Sequence[str]) -> str:
+    """innodb_data_file_path with its files put where ``files`` says; by default directly in the data directory.
+
+    A size stays as it is: the server checks it against the file, except where ``autoextend`` lets it grow.
+    """
+    parts = [p for p in value.split(";") if p]
+    out = []
+    for number, part in enumerate(parts):
+        path, sizes = _split_spec(part)
+        place = files[number] if number < len(files) else path.rpartition("/")[2]
+        out.append(f"{place}:{sizes}")
+    return ";".join(out)
+
+
+def _split_spec(part: str) -> tuple[str, str]:
+    """``/d/ibdata1:12M:autoextend`` -> path and the rest."""
+    found = re.fullmatch(r"(.+?):(\d+[KMGkmg]?(?::autoextend(?::max:\d+[KMGkmg]?)?)?)", part)
+    return (found[1], found[2]) if found else (part, "12M:autoextend")
+
+
+def _common(task: RecoveryTask) -> list[str]:
+    v = task.variables
+    options = [
+        "--skip-networking",
+        "--event-scheduler=OFF",
+        "--server-id=99",
+        "--innodb-flush-log-at-trx-commit=0",
+        f"--innodb-buffer-pool-size={task.memory_bytes}",
+        "--innodb-data-home-dir=",
+        "--innodb-data-file-path=" + system_file_spec(v.get("innodb_data_file_path") or "ibdata1:12M:autoextend",
+                                                      task.system_files),
+        "--innodb-buffer-pool-load-at-startup=OFF",
+        "--innodb-buffer-pool-dump-at-shutdown=OFF",
+    ]
+    options += _copied(v, "innodb_page_size", "lower_case_table_names", "innodb_checksum_algorithm")
+    if task.undo_directory:
+        options.append(f"--innodb-undo-directory={task.undo_directory}")
+    return options
+
+
+def _copied(variables: Variables, *names: str) -> list[str]:
+    return [f"--{n.replace('_', '-')}={variables[n]}" for n in names if variables.get(n)]
+
+
+def _mariadb_keys(v: Variables) -> list[str]:
+    """Encryption as the source had it: the plugin, and where its keys are (the keys themselves we never know)."""
+    options = []
+    for plugin in ("file_key_management", "hashicorp_key_management", "aws_key_management"):
+        names = sorted(n for n in v if n.startswith(plugin + "_") and v[n])
+        if names:
+            options.append(f"--plugin-load-add={plugin}")
+            options += _copied(v, *names)
+    if _is_on(v.get("innodb_encrypt_log", "")):
+        options.append("--innodb-encrypt-log=ON")
+    if _is_on(v.get("encrypt_tmp_files", "")):
+        options.append("--encrypt-tmp-files=ON")
+    if _is_on(v.get("aria_encrypt_tables", "")):
+        options.append("--aria-encrypt-tables=ON")
+    return options
+
+
+def mariadb_options(task: RecoveryTask) -> list[str]:
+    """MariaDB 10.2 and later."""
+    options = [
+        *_common(task),
+        "--skip-log-bin",
+        "--skip-slave-start",
+        "--innodb-doublewrite=0",
+        f"--innodb-log-file-size={task.log_bytes // task.log_files}",
+        *_copied(task.variables, "innodb_undo_tablespaces"),
+        *_mariadb_keys(task.variables),
+    ]
+    if task.log_files > 1:
+        options.append(f"--innodb-log-files-in-group={task.log_files}")
+    return options
+
+
+def _grouped_logs(task: RecoveryTask) -> list[str]:
+    return [
+        f"--innodb-log-file-size={task.log_bytes // task.log_files}",
+        f"--innodb-log-files-in-group={task.log_files}",
+    ]
+
+
+def mysql56_options(task: RecoveryTask) -> list[str]:
+    """MySQL 5.6."""
+    return [
+        *_common(task),
+        "--skip-log-bin",
+        "--skip-slave-start",
+        "--skip-innodb-doublewrite",
+        "--innodb-file-format=Barracuda",
+        *_copied(task.variables, "innodb_undo_tablespaces"),
+        *_grouped_logs(task),
+    ]
+
+
+def _binlog(task: RecoveryTask) -> list[str]:
+    """MySQL decides prepared transactions by the binlog tail; without one there must be no binlog at all."""
+    return [f"--log-bin={task.binlog}", "--sync-binlog=0"] if task.binlog else ["--skip-log-bin"]
+
+
+def _mysql_gtid(task: RecoveryTask) -> list[str]:
+    return _copied(task.variables, "gtid_mode", "enforce_gtid_consistency")
+
+
+def _mysql_keys(v: Variables) -> list[str]:
+    options = []
+    if v.get("keyring_file_data"):
+        options += ["--early-plugin-load=keyring_file.so", f"--keyring-file-data={v['keyring_file_data']}"]
+    if _is_on(v.get("innodb_redo_log_encrypt", "")):
+        options.append("--innodb-redo-log-encrypt=ON")
+    if _is_on(v.get("innodb_undo_log_encrypt", "")):
+        options.append("--innodb-undo-log-encrypt=ON")
+    return options
+
+
+def mysql57_options(task: RecoveryTask) -> list[str]:
+    """MySQL 5.7."""
+    return [
+        *_common(task), *_binlog(task), *_mysql_gtid(task), *_grouped_logs(task),
+        *_copied(task.variables, "innodb_undo_tablespaces"),
+        "--skip-slave-start", "--skip-innodb-doublewrite",
+        *(["--early-plugin-load=keyring_file.so", f"--keyring-file-data={task.variables['keyring_file_data']}"]
+          if task.variables.get("keyring_file_data") else []),
+    ]
+
+
+def _mysql8(task: RecoveryTask, skip_replica: str) -> list[str]:
+    options = [
+        *_common(task), *_binlog(task), *_mysql_gtid(task), *_mysql_keys(task.variables),
+        skip_replica, "--innodb-doublewrite=OFF", "--loose-mysqlx=OFF", "--log-error-verbosity=3",
+    ]
+    if not task.upgrade:
+        options.append("--upgrade=NONE")
+    if task.directories:
+        options.append("--innodb-directories=" + ";".join(task.directories))
+    return options
+
+
+def mysql80_old_options(task: RecoveryTask) -> list[str]:
+    """MySQL 8.0 before 8.0.30: redo files of a fixed size."""
+    return [*_mysql8(task, "--skip-slave-start"), *_grouped_logs(task)]
+
+
+def mysql80_options(task: RecoveryTask) -> list[str]:
+    """MySQL 8.0.30 and later: the redo log is resized by the server; a capacity below the log's size costs time."""
+    capacity = max(256 * _MB, -(-task.log_bytes // _MB) * _MB)
+    return [*_mysql8(task, "--skip-replica-start"), f"--innodb-redo-log-capacity={capacity}"]
+
+
+_LAST_BINLOG = re.compile(r"InnoDB: Last (?:MySQL )?binlog file '(?P<file>[^']*)', position (?P<position>\d+)")
+_LAST_BINLOG_OLD = re.compile(
+    r"InnoDB: Last MySQL binlog file position 0 (?P<position>\d+), file name (?P<file>\S+)"
+)
+_SCANNED = re.compile(r"Doing recovery: scanned up to log sequence number (?P<lsn>\d+)")
+
+MARIADB_108 = RecoveryPlan(
+    mariadb_options, re.compile(r"InnoDB: End of log at LSN=(?P<lsn>\d+)"), _LAST_BINLOG
+)
+MARIADB_105 = RecoveryPlan(
+    mariadb_options,
+    re.compile(r"InnoDB: (?:End of log at LSN=|Read redo log up to LSN=|.*log scan up to )(?P<lsn>\d+)"),
+    _LAST_BINLOG,
+)
+MARIADB_102 = RecoveryPlan(mariadb_options, _SCANNED, _LAST_BINLOG_OLD)
+MYSQL_56 = RecoveryPlan(mysql56_options, _SCANNED, _LAST_BINLOG_OLD)
+MYSQL_57 = RecoveryPlan(mysql57_options, _SCANNED, _LAST_BINLOG_OLD)
+MYSQL_80_OLD = RecoveryPlan(mysql80_old_options, _SCANNED, None)
+MYSQL_80 = RecoveryPlan(mysql80_options, _SCANNED, None)
+
+_ERROR_LINE = re.compile(r"\[(?:ERROR|FATAL)\]|mysqld got signal|mariadbd got signal|Assertion failure")
+
+
+def log_errors(plan: RecoveryPlan, text: str) -> list[str]:
+    """The lines of a server's log that report an error."""
+    return [
+        line.strip()
+        for line in text.splitlines()
+        if _ERROR_LINE.search(line) and not any(b.search(line) for b in plan.benign)
+    ]
+
+
+def recovered_lsn(plan: RecoveryPlan, text: str) -> Lsn | None:
+    """The LSN at which the server's scan of the redo log ended; None when its log does not tell."""
+    found = [m["lsn"] for m in plan.reached.finditer(text)]
+    return Lsn(int(found[-1])) if found else None
+
+
+def recovered_binlog(plan: RecoveryPlan, text: str) -> tuple[str, int]:
+    """The binlog file and position that InnoDB remembers, ("", 0) when the log tells none."""
+    found = list(plan.binlog.finditer(text)) if plan.binlog is not None else []
+    return (found[-1]["file"], int(found[-1]["position"])) if found else ("", 0)

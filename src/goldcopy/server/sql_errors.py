@@ -1,0 +1,79 @@
+"""PyMySQL's errors as ours. Every class that PyMySQL can raise has its place here; a test holds that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from goldcopy.errors import ConnectFailed, GoldcopyError, PrivilegeMissing, ServerRefused, Unsupported
+
+LOCK_WAIT_TIMEOUT = 1205
+_ACCESS_DENIED = frozenset({1045, 1698, 1862, 1820, 1396})
+_UNREACHABLE = frozenset({2001, 2002, 2003, 2005, 2006, 2013, 2026})
+_NOT_LET_IN = frozenset({1040, 1129, 1130, 1203, 1226, 1251, 1524, 2059, 2061, 3118})
+_PRIVILEGE = frozenset({1044, 1095, 1142, 1143, 1227, 1370, 1410, 1419, 3530})
+_GONE = frozenset({0, 1053, 1077, 1079, 1152, 1184, 1927, 2006, 2013, 2014, 2055, 3169, 4031})
+
+# Where an error of this class tells no known number
+BY_CLASS: Mapping[str, type[GoldcopyError]] = {
+    "Warning": ServerRefused,
+    "Error": ServerRefused,
+    "MySQLError": ServerRefused,
+    "InterfaceError": ServerRefused,
+    "DatabaseError": ServerRefused,
+    "DataError": ServerRefused,
+    "OperationalError": ServerRefused,
+    "IntegrityError": ServerRefused,
+    "InternalError": ServerRefused,
+    "ProgrammingError": ServerRefused,
+    "NotSupportedError": Unsupported,
+}
+
+
+def number_of(error: BaseException | None) -> int:
+    """The server's (or client library's) error number behind an error of ours or PyMySQL's; -1 if there is none."""
+    while error is not None:
+        if error.args and isinstance(error.args[0], int):
+            return error.args[0]
+        error = error.__cause__
+    return -1
+
+
+def text_of(error: BaseException) -> str:
+    """The server's words, without number and quotes."""
+    return str(error.args[1]) if len(error.args) > 1 else str(error)
+
+
+def connect_error(error: Exception, where: str, user: str) -> ConnectFailed:
+    """What a failed login means. ``where``: socket or host:port, for the message."""
+    number, text = number_of(error), text_of(error)
+    if number in _ACCESS_DENIED:
+        return ConnectFailed(
+            f"{where} refuses the account {user!r}: {text}",
+            hint="give the password in an option file (group [client]), in MYSQL_PWD, or at the prompt "
+            "(--ask-password); give the account with --user",
+        )
+    if number in _UNREACHABLE or isinstance(error, OSError):
+        return ConnectFailed(
+            f"no server answers at {where}: {text}",
+            hint="is it running? --socket names its unix socket (@@socket), --host and --port its TCP address",
+        )
+    if number in _NOT_LET_IN:
+        return ConnectFailed(f"{where} does not let {user!r} in: {text}", hint="see the server's error log")
+    return ConnectFailed(f"cannot log in at {where} as {user!r}: {text}")
+
+
+def statement_error(error: Exception, statement: str) -> GoldcopyError:
+    """What a failed statement means."""
+    number, text = number_of(error), text_of(error)
+    name = type(error).__name__
+    if number in _PRIVILEGE:
+        return PrivilegeMissing(f"the account may not run {statement}: {text}")
+    if number in _GONE or name == "InterfaceError" or isinstance(error, OSError):
+        return ServerRefused(
+            f"the connection to the server is gone, at {statement}: {text or 'closed'}",
+            hint="was the server stopped, or the connection killed? see its error log",
+        )
+    if number == LOCK_WAIT_TIMEOUT:
+        return ServerRefused(f"a lock was not given in time: {statement}", hint="raise --lock-timeout-s")
+    kind = BY_CLASS.get(name, ServerRefused)
+    return kind(f"the server refuses {statement}: {text} ({number})")
