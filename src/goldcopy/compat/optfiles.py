@@ -1,0 +1,306 @@
+"""Option files as MySQL's programs read them (mysys/my_default.c, mysql_config_editor.cc).
+
+Files are read in their order and a file from top to bottom, so a later line wins; which group a line stands in
+decides only whether it is read at all. ``--defaults-file`` and its kin must come before every other option.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from goldcopy.compat.options import options_of
+from goldcopy.compat.options.declare import Face
+from goldcopy.compat.options.parser import FileOption
+from goldcopy.compat.options.values import OptionError
+from goldcopy.events import Event, Warn
+
+INCLUDE_DEPTH_MAX = 10
+_TOOL_GROUPS_MARIADB = ("xtrabackup", "mariabackup", "mariadb-backup")
+_SERIES_GROUPS = ("mysqld", "mariadb", "mariadbd")
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "s": " ", '"': '"', "'": "'", "\\": "\\"}
+_LOGIN_HEADER_BYTES = 4
+_LOGIN_KEY_BYTES = 20
+
+
+@dataclass(frozen=True)
+class Leading:
+    """The options before all others, and the rest of the command line."""
+
+    args: tuple[str, ...]
+    defaults_file: str = ""
+    extra_file: str = ""
+    suffix: str = ""
+    login_path: str = ""
+    no_defaults: bool = False
+    print_defaults: bool = False
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What the option files say, in the order in which it counts, and the command line that is left."""
+
+    options: tuple[FileOption, ...]
+    args: tuple[str, ...]
+    print_defaults: bool
+    notes: tuple[Event, ...]
+
+
+_LEADING = {
+    "--defaults-file=": "defaults_file",
+    "--defaults-extra-file=": "extra_file",
+    "--defaults-group-suffix=": "suffix",
+    "--login-path=": "login_path",
+}
+
+
+def leading(args: Sequence[str]) -> Leading:
+    """Split the leading options off. Raises OptionError for one of them that stands later."""
+    found: dict[str, str] = {}
+    switches: set[str] = set()
+    rest = list(args)
+    while rest:
+        prefix = next((p for p in _LEADING if rest[0].startswith(p)), "")
+        if prefix:
+            found[_LEADING[prefix]] = rest.pop(0).removeprefix(prefix)
+        elif rest[0] in ("--no-defaults", "--print-defaults"):
+            switches.add(rest.pop(0))
+        else:
+            break
+    for word in rest:
+        if word.startswith(("--defaults-file", "--defaults-extra-file", "--no-defaults")):
+            name = word.partition("=")[0]
+            raise OptionError(f"{name} must be specified first on the command line")
+    return Leading(
+        tuple(rest),
+        no_defaults="--no-defaults" in switches,
+        print_defaults="--print-defaults" in switches,
+        **found,
+    )
+
+
+def groups(face: Face, series: str = "", server_group: str = "mysqld") -> tuple[str, ...]:
+    """The groups that are read under one name. ``series``: as in ``mysqld-10.11``; "" reads no such group."""
+    if not face.mariadb:
+        return ("xtrabackup", server_group, "client")
+    versioned = tuple(f"{name}-{series}" for name in _SERIES_GROUPS) if series else ()
+    plain = (server_group, "server", "mariadb", "mariadbd", "client-server", "galera")
+    return (*_TOOL_GROUPS_MARIADB, *plain, *versioned, "client", "client-mariadb")
+
+
+def load(face: Face, args: Sequence[str], environ: Mapping[str, str], series: str = "") -> Loaded:
+    """Read the option files that belong to a command line.
+
+    Raises OptionError for a file that was named and cannot be read, or a file that is no option file.
+    """
+    first = leading(args)
+    names = groups(face, series, _server_group(first.args))
+    suffix = first.suffix or environ.get("MYSQL_GROUP_SUFFIX", "")
+    reader = Reader(names, suffix)
+    options = [o for path, required in _files(face, first, environ) for o in reader.file(path, required)]
+    options += _login_options(first, environ, suffix, reader)
+    return Loaded(tuple(options), first.args, first.print_defaults, tuple(reader.notes))
+
+
+def printed(program: str, face: Face, loaded: Loaded) -> str:
+    """What ``--print-defaults`` prints, secrets masked."""
+    secret = {o.name for o in options_of(face) if o.secret}
+    words = [_word(option, secret) for option in loaded.options]
+    return f"{program} would have been started with the following arguments:\n{' '.join((*words, *loaded.args))} \n"
+
+
+def _word(option: FileOption, secret: set[str]) -> str:
+    if option.name.replace("_", "-") in secret:
+        return f"--{option.name}=*****"
+    return f"--{option.name}" if option.value is None else f"--{option.name}={option.value}"
+
+
+def _server_group(args: Sequence[str]) -> str:
+    values = [a.partition("=")[2] for a in args if a.startswith(("--defaults-group=", "--defaults_group="))]
+    return values[-1] if values else "mysqld"
+
+
+def _files(face: Face, first: Leading, environ: Mapping[str, str]) -> Iterator[tuple[str, bool]]:
+    if first.no_defaults:
+        return
+    if first.defaults_file:
+        yield _absolute(first.defaults_file, environ), True
+        return
+    yield "/etc/my.cnf", False
+    yield "/etc/mysql/my.cnf", False
+    if face is Face.INNOBACKUPEX:
+        yield "/usr/etc/my.cnf", False
+    if environ.get("MYSQL_HOME"):
+        yield os.path.join(environ["MYSQL_HOME"], "my.cnf"), False
+    if first.extra_file:
+        yield _absolute(first.extra_file, environ), True
+    if environ.get("HOME"):
+        yield os.path.join(environ["HOME"], ".my.cnf"), False
+
+
+def _absolute(path: str, environ: Mapping[str, str]) -> str:
+    home = environ.get("HOME", "")
+    return os.path.abspath(home + path[1:] if home and path.startswith("~/") else path)
+
+
+@dataclass
+class Reader:
+    """Reads option files for a set of groups, with and without the suffix."""
+
+    names: Sequence[str]
+    suffix: str = ""
+    notes: list[Event] = field(default_factory=list)
+
+    def file(self, path: str, required: bool = False, depth: int = 0) -> Iterator[FileOption]:
+        """The options of one file and what it includes. Raises OptionError."""
+        text = self._text(path, required)
+        if text is not None:
+            yield from self.lines(text, path, depth)
+
+    def lines(self, text: str, path: str, depth: int = 0) -> Iterator[FileOption]:
+        """The options of the text of a file."""
+        group: str | None = None
+        for number, raw in enumerate(text.splitlines(), 1):
+            line = raw.strip()
+            if not line or line[0] in "#;":
+                continue
+            if line[0] == "!":
+                yield from self._directive(line, path, number, depth)
+            elif line[0] == "[":
+                group = _group(line, path, number)
+            elif group is None:
+                raise OptionError(
+                    f"Found option without preceding group in config file {path} at line {number}",
+                    hint="a line such as [client] must stand above it",
+                )
+            elif self._base(group):
+                yield self._option(line, self._base(group), path)
+
+    def _text(self, path: str, required: bool) -> str | None:
+        try:
+            mode = os.stat(path).st_mode
+            if stat.S_ISREG(mode) and mode & stat.S_IWOTH:
+                self.notes.append(Warn("option-file", f"World-writable config file '{path}' is ignored"))
+                return None
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                return file.read()
+        except OSError as error:
+            if not required:
+                return None
+            raise OptionError(f"Could not open required defaults file: {path}", hint=str(error.strerror)) from None
+
+    def _base(self, group: str) -> str:
+        if group in self.names:
+            return group
+        base = group.removesuffix(self.suffix) if self.suffix else ""
+        return base if base in self.names else ""
+
+    def _option(self, line: str, group: str, path: str) -> FileOption:
+        name, equals, value = _without_comment(line).partition("=")
+        return FileOption(name.strip(), _unquoted(value.strip()) if equals else None, group, path)
+
+    def _directive(self, line: str, path: str, number: int, depth: int) -> Iterator[FileOption]:
+        word, _, target = line[1:].partition(" ")
+        if word not in ("include", "includedir") or not target.strip():
+            raise OptionError(f"Wrong '!{word}' directive in config file {path} at line {number}")
+        if depth >= INCLUDE_DEPTH_MAX:
+            self.notes.append(Warn("option-file", f"skipping '{line}': includes are nested too deeply in {path}"))
+            return
+        files = [target.strip()] if word == "include" else _configuration_files(target.strip())
+        for file in files:
+            yield from self.file(file, word == "include", depth + 1)
+
+
+def _configuration_files(directory: str) -> list[str]:
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError as error:
+        raise OptionError(f"Can't read dir of '{directory}': {error.strerror}") from None
+    return [os.path.join(directory, name) for name in names if name.endswith(".cnf")]
+
+
+def _group(line: str, path: str, number: int) -> str:
+    name, bracket, _ = line[1:].partition("]")
+    if not bracket:
+        raise OptionError(f"Wrong group definition in config file {path} at line {number}")
+    return name.strip()
+
+
+def _without_comment(line: str) -> str:
+    """Without a ``#`` comment: one in quotes is none, and a quote after a backslash in quotes does not end them."""
+    quote, escaped = "", False
+    for at, character in enumerate(line):
+        if character in "'\"" and not escaped:
+            quote = "" if quote == character else quote or character
+        if not quote and character == "#":
+            return line[:at]
+        escaped = bool(quote) and character == "\\" and not escaped
+    return line
+
+
+def _unquoted(value: str) -> str:
+    if len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]:
+        value = value[1:-1]
+    out, characters = [], iter(value)
+    for character in characters:
+        following = next(characters, None) if character == "\\" else None
+        out.append(character if following is None else _ESCAPES.get(following, "\\" + following))
+    return "".join(out)
+
+
+def _login_options(first: Leading, environ: Mapping[str, str], suffix: str, reader: Reader) -> tuple[FileOption, ...]:
+    path = environ.get("MYSQL_TEST_LOGIN_FILE") or os.path.join(environ.get("HOME", ""), ".mylogin.cnf")
+    if not os.path.isfile(path):
+        if first.login_path:
+            raise OptionError(
+                f"--login-path={first.login_path}: there is no {path}", hint="make it with mysql_config_editor"
+            )
+        return ()
+    if os.stat(path).st_mode & 0o177:
+        reader.notes.append(Warn("option-file", f"{path} is ignored: others could read it; chmod 600 it"))
+        return ()
+    with open(path, "rb") as file:
+        text = login_text(file.read(), path)
+    wanted = dict.fromkeys(("client", first.login_path or "client"))
+    lines = Reader(tuple(wanted), suffix).lines(text, path)
+    return tuple(FileOption(o.name, o.value, "client", path) for o in lines)
+
+
+def login_text(data: bytes, path: str = ".mylogin.cnf") -> str:
+    """The text of a login file: lines, each AES-128-ECB under a key that the file itself holds.
+
+    The layout is 4 zero bytes, a key of 20 bytes folded into 16 by exclusive or, then per line its encrypted
+    length (4 bytes, little-endian) and bytes (my_default.c, mysql_file_getline). Raises OptionError.
+    """
+    start = _LOGIN_HEADER_BYTES + _LOGIN_KEY_BYTES
+    key = bytearray(16)
+    for at, byte in enumerate(data[_LOGIN_HEADER_BYTES:start]):
+        key[at % 16] ^= byte
+    try:
+        return "".join(_decrypted(line, bytes(key)) for line in _login_lines(data[start:]))
+    except (ValueError, struct.error):
+        raise OptionError(f"{path} is damaged", hint="make it anew with mysql_config_editor") from None
+
+
+def _login_lines(data: bytes) -> Iterator[bytes]:
+    at = 0
+    while at < len(data):
+        (length,) = struct.unpack_from("<i", data, at)
+        at += 4
+        if not 0 < length <= len(data) - at:
+            raise ValueError("length")
+        yield data[at : at + length]
+        at += length
+
+
+def _decrypted(line: bytes, key: bytes) -> str:
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+    from cryptography.hazmat.primitives.padding import PKCS7
+
+    decryptor = Cipher(algorithms.AES(key), modes.ECB()).decryptor()  # noqa: S305 - the file's own format
+    padded = decryptor.update(line) + decryptor.finalize()
+    unpadder = PKCS7(128).unpadder()
+    return (unpadder.update(padded) + unpadder.finalize()).decode()
