@@ -91,7 +91,7 @@ def zip_adler_sum(page: memoryview) -> int:
     return zlib.adler32(page[34:], zlib.adler32(page[24:26], zlib.adler32(page[4:16], 0)))
 
 
-def fold(data: bytes | memoryview) -> int:
+def fold(data: bytes | bytearray | memoryview) -> int:
     """``ut_fold_binary`` on 32 bits: the byte-serial hash behind the ``innodb`` sum."""
     value = 0
     for byte in bytes(data):

@@ -1,0 +1,86 @@
+"""Write the redo log that makes a server recover a backup to its consistent point."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+
+from goldcopy.errors import BackupInvalid
+from goldcopy.formats.redo import LogFile, Window, log_files, rebuild
+from goldcopy.formats.redo.r8030 import DIRECTORY
+
+_STALE = re.compile(r"ib_logfile\d+$")
+_STALE_IN_DIRECTORY = re.compile(r"#ib_redo\d+(_tmp)?$")
+_UNFINISHED = ".goldcopy-tmp"
+
+
+def write_logs(
+    window: Window, redo_path: str, directory: str, *, force_fresh: bool = False
+) -> list[LogFile]:
+    """Rebuild the log of a stored window (``redo_path``) in a data directory, or in a log directory of its own.
+
+    Redo logs that lie there are removed, once the new one is whole and durable. Returns the files made, names
+    relative to ``directory``. Raises BackupInvalid when the window is not whole; then nothing has changed.
+    """
+    try:
+        files = log_files(window, force_fresh=force_fresh)
+        with open(redo_path, "rb", buffering=0) as stored:
+            _write(window, stored.fileno(), directory, files, force_fresh)
+    except ValueError as e:
+        raise BackupInvalid(f"{redo_path}: {e}") from e
+    except FileNotFoundError:
+        if os.path.exists(redo_path):
+            raise
+        raise BackupInvalid(f"{redo_path} is missing from the backup") from None
+    _remove_stale(directory)
+    for file in files:
+        path = os.path.join(directory, file.name)
+        os.rename(path + _UNFINISHED, path)
+    for parent in {os.path.dirname(os.path.join(directory, file.name)) for file in files}:
+        _fsync_directory(parent)
+    return files
+
+
+def _write(window: Window, stored: int, directory: str, files: list[LogFile], force_fresh: bool) -> None:
+    """Write all files under their unfinished names; none is left over when that fails."""
+    with contextlib.ExitStack() as stack:
+        undo = stack.enter_context(contextlib.ExitStack())
+        fds: dict[str, int] = {}
+        for file in files:
+            path = os.path.join(directory, file.name) + _UNFINISHED
+            os.makedirs(os.path.dirname(path), mode=0o750, exist_ok=True)
+            fds[file.name] = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
+            stack.callback(os.close, fds[file.name])
+            undo.callback(os.unlink, path)
+            os.ftruncate(fds[file.name], file.size)
+        for piece in rebuild(window, lambda at, n: os.pread(stored, n, at), force_fresh=force_fresh):
+            _pwrite(fds[piece.file], piece.data, piece.offset)
+        for fd in fds.values():
+            os.fsync(fd)
+        undo.pop_all()
+
+
+def _pwrite(fd: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while len(view):
+        done = os.pwrite(fd, view[: 64 << 10], offset)
+        view, offset = view[done:], offset + done
+
+
+def _remove_stale(directory: str) -> None:
+    """Other redo logs in the directory: the server would take them for its own."""
+    inner = os.path.join(directory, DIRECTORY)
+    for parent, pattern in ((directory, _STALE), (inner, _STALE_IN_DIRECTORY)):
+        if os.path.isdir(parent):
+            for name in os.listdir(parent):
+                if pattern.match(name):
+                    os.unlink(os.path.join(parent, name))
+
+
+def _fsync_directory(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
