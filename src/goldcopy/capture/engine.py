@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from goldcopy import __version__
 from goldcopy.capture.base import check_lsn, page_rule
@@ -57,7 +58,7 @@ class CaptureOptions:
     threads: int = 4
     bytes_per_s: int = 0
     iops: int = 0
-    on_corrupt: str = "stop"
+    on_corrupt: Literal["stop", "list"] = "stop"
     consumer: bool = True
     plain_from_base: bool = True
     name: str = ""

@@ -61,7 +61,7 @@ class Backup:
             threads=self.parallel,
             bytes_per_s=int(self.throttle_mb * 1_000_000),
             iops=self.throttle_iops,
-            on_corrupt=self.on_corrupt,
+            on_corrupt="list" if self.on_corrupt == "list" else "stop",
             consumer=self.redo_consumer,
             name=self.name,
             policy=self.policy(),

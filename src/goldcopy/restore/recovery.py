@@ -12,7 +12,7 @@ from goldcopy.events import Emit, Note, Phase, Warn
 from goldcopy.formats import Lsn
 from goldcopy.formats.redo import Window
 from goldcopy.image.chain import Image
-from goldcopy.image.manifest import BINLOG_TAIL_NAME, REDO_NAME, Manifest
+from goldcopy.image.manifest import BINLOG_TAIL_NAME, REDO_NAME, Manifest, Space
 from goldcopy.restore.materialise import Placement
 from goldcopy.restore.redo_files import write_logs
 from goldcopy.server.process import RecoveryRun, find_server_binary
@@ -77,6 +77,9 @@ def recover(image: Image, placement: Placement, options: RecoveryOptions, emit: 
             log_files=len(logs),
             memory_bytes=memory_for(manifest.redo.size, options.memory_bytes),
             binlog=tail,
+            system_files=_system_files(manifest, placement),
+            undo_directory=_undo_directory(manifest, placement),
+            directories=_directories(manifest, placement),
         ),
         *options.extra,
     ]
@@ -86,6 +89,36 @@ def recover(image: Image, placement: Placement, options: RecoveryOptions, emit: 
         result = _judge(dialect, manifest, run, binary, emit)
     _tidy(datadir, tail)
     return result
+
+
+def _is_undo(space: Space) -> bool:
+    name = os.path.basename(space.path)
+    return name.startswith("undo") or name.endswith(".ibu")
+
+
+def _system_files(manifest: Manifest, placement: Placement) -> tuple[str, ...]:
+    """Where the files of the system tablespace lie now, in the order of innodb_data_file_path; () = at home."""
+    system = {os.path.basename(s.path): s for s in manifest.spaces if s.space_id == 0}
+    if placement.inside or not any(s.external for s in system.values()):
+        return ()
+    spec = manifest.server.variables.get("innodb_data_file_path", "ibdata1")
+    names = [os.path.basename(part.split(":")[0]) for part in spec.split(";") if part]
+    return tuple(placement.of(system[n].path, system[n].external) for n in names if n in system)
+
+
+def _undo_directory(manifest: Manifest, placement: Placement) -> str:
+    for space in manifest.spaces:
+        if space.external and not placement.inside and _is_undo(space) and space.path.startswith("undo"):
+            return os.path.dirname(placement.of(space.path, space.external))
+    return ""
+
+
+def _directories(manifest: Manifest, placement: Placement) -> tuple[str, ...]:
+    """Directories outside the data directory that hold tablespaces now."""
+    if placement.inside:
+        return ()
+    found = {os.path.dirname(placement.of(s.path, s.external)) for s in manifest.spaces if s.external}
+    return tuple(sorted(found))
 
 
 def _place_binlog_tail(image: Image, datadir: str) -> str:
