@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from goldcopy.capture.copier import Base
 from goldcopy.errors import BackupInvalid
-from goldcopy.formats import Lsn, SpaceId
+from goldcopy.formats import Lsn
 from goldcopy.image.chain import Image, open_image
 from goldcopy.server.instance import Instance
 
@@ -42,5 +42,5 @@ def page_rule(image: Image) -> Base:
     manifest = image.newest
     return Base(
         since=Lsn(manifest.redo.checkpoint),
-        identities={SpaceId(s.space_id): s.identity for s in manifest.spaces if s.stored != "raw"},
+        identities={(s.space_id, s.identity) for s in manifest.spaces if s.stored != "raw"},
     )

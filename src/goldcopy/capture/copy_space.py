@@ -26,7 +26,7 @@ from goldcopy.formats.innodb.page import (
 )
 from goldcopy.image.manifest import Space
 from goldcopy.image.sink import DeltaWriter, Sink, WholeWriter
-from goldcopy.image.osfile import identity_of
+from goldcopy.server import fileid
 
 UNKNOWN_SPACE = 0xFFFFFFFF
 """InnoDB's own "no such tablespace" (SPACE_UNKNOWN): the id of a file whose page 0 is not written yet."""
@@ -209,7 +209,7 @@ class SpaceCopy:
         self._finished = False
         try:
             self._measure()
-            self._identity = identity_of(self._source.fd)
+            self._identity = fileid.identity(self._source.fd)
         except BaseException:
             self._source.close()
             raise

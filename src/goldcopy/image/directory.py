@@ -42,31 +42,48 @@ def _writing(path: str) -> Iterator[None]:
         raise _failure(e, path) from e
 
 
-class _Whole:
+class _Writer:
+    """A file of the backup that is being written. The sink knows it, to close and remove it if all fails."""
+
+    def __init__(self, sink: DirectorySink, path: str, *, suffix: str = "", direct: bool = False) -> None:
+        self._sink, self._path = sink, path
+        self._place = sink.create_parents(path) + suffix
+        with _writing(self._place):
+            self._fd, self._direct = osfile.create(self._place, direct=direct, mode=FILE_MODE)
+        sink.opened(self, path + suffix)
+
+    def _close(self) -> None:
+        self._sink.closed(self)
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def abort(self) -> None:
+        self._close()
+        self._sink.remove_space(self._path)
+
+
+class _Whole(_Writer):
     """A tablespace with all its pages: direct writes where the file system takes them, else small buffered ones."""
 
     def __init__(self, sink: DirectorySink, path: str, size: int, sparse: bool) -> None:
-        self._sink, self._path, self._size = sink, path, size
-        self._place = sink.create_parents(path)
+        super().__init__(sink, path, direct=size > _SMALL)
+        self._size, self._opened_direct = size, self._direct
         self._lock = threading.Lock()
         self._buffered = -1
         self._sums = array("I", [chunksum.zero_sum(CHUNK)]) * (size // CHUNK)
         if size % CHUNK:
             self._sums.append(chunksum.zero_sum(size % CHUNK))
-        with _writing(self._place):
-            self._fd, self._direct = osfile.create(self._place, direct=size > _SMALL, mode=FILE_MODE)
-            self._opened_direct = self._direct
-            sink.note_file(path)
-            if self._direct and not sparse:
-                self._reserve(-(-size // ALIGN) * ALIGN)
+        if self._direct and not sparse:
+            self._reserve(-(-size // ALIGN) * ALIGN)
 
     def _reserve(self, length: int) -> None:
         """Space first: a full target is known at once, and several threads may write into allocated blocks."""
         try:
             osfile.fallocate(self._fd, length)
-        except OSError:
+        except OSError as e:
             self.abort()
-            raise
+            raise _failure(e, self._place) from e
 
     def write_at(self, offset: int, data: memoryview, extents: Sequence[Extent] | None = None) -> None:
         for at in range(0, len(data), CHUNK):
@@ -118,28 +135,20 @@ class _Whole:
             self._sums.append(chunksum.chunk_sum(os.pread(self._buffered_fd(), rest, whole * CHUNK)))
 
     def _close(self) -> None:
-        fd, buffered = self._fd, self._buffered
-        self._fd = self._buffered = -1
-        for each in (fd, buffered):
-            if each >= 0:
-                os.close(each)
-
-    def abort(self) -> None:
-        self._close()
-        self._sink.remove_file(self._path)
+        super()._close()
+        fd, self._buffered = self._buffered, -1
+        if fd >= 0:
+            os.close(fd)
 
 
-class _Delta:
+class _Delta(_Writer):
     """Changed pages in XtraBackup's layout, with the ``.meta`` that its readers ask for beside them."""
 
     def __init__(self, sink: DirectorySink, path: str, geometry: Geometry) -> None:
-        self._sink, self._path, self._geometry = sink, path, geometry
+        super().__init__(sink, path, suffix=".delta")
+        self._geometry = geometry
         self._encoder = DeltaEncoder(geometry.page_size)
         self._sums: dict[int, int] = {}
-        self._place = sink.create_parents(path) + ".delta"
-        with _writing(self._place):
-            self._fd, _ = osfile.create(self._place, direct=False, mode=FILE_MODE)
-        sink.note_file(path + ".delta")
 
     def write_pages(self, numbers: Sequence[int], pages: Sequence[memoryview]) -> None:
         for number, page in zip(numbers, pages, strict=True):
@@ -160,27 +169,14 @@ class _Delta:
         meta.finish()
         return chunksum.encode(self._sums[i] for i in sorted(self._sums))
 
-    def _close(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
 
-    def abort(self) -> None:
-        self._close()
-        self._sink.remove_space(self._path)
-
-
-class _File:
+class _File(_Writer):
     """Any other file: buffered, in pieces that are small enough everywhere."""
 
     def __init__(self, sink: DirectorySink, path: str) -> None:
-        self._sink, self._path = sink, path
-        self._place = sink.create_parents(path)
+        super().__init__(sink, path)
         self._sums = chunksum.RunningSum()
         self.size = 0
-        with _writing(self._place):
-            self._fd, _ = osfile.create(self._place, direct=False, mode=FILE_MODE)
-        sink.note_file(path)
 
     def write(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
@@ -204,15 +200,6 @@ class _File:
             self._close()
         return self._sums.text()
 
-    def _close(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-    def abort(self) -> None:
-        self._close()
-        self._sink.remove_file(self._path)
-
 
 class DirectorySink(contextlib.AbstractContextManager["DirectorySink"]):
     """Writes a backup into a directory of its own, made here or empty; a ``Sink``.
@@ -227,6 +214,7 @@ class DirectorySink(contextlib.AbstractContextManager["DirectorySink"]):
         self.directory = os.path.abspath(directory)
         self._lock = threading.Lock()
         self._files: set[str] = set()
+        self._writers: set[_Writer] = set()
         self._dirs: dict[str, None] = {}
         self._committed = False
         self._made_root = self._claim()
@@ -272,10 +260,16 @@ class DirectorySink(contextlib.AbstractContextManager["DirectorySink"]):
             self.make_dir(parent)
         return place
 
-    def note_file(self, path: str) -> None:
-        """``path`` is now a file of this backup: ``abandon`` removes it."""
+    def opened(self, writer: _Writer, path: str) -> None:
+        """``path`` is now a file of this backup, being written: ``abandon`` closes and removes it."""
         with self._lock:
             self._files.add(path)
+            self._writers.add(writer)
+
+    def closed(self, writer: _Writer) -> None:
+        """Nothing is written through ``writer`` any more."""
+        with self._lock:
+            self._writers.discard(writer)
 
     def make_dir(self, path: str) -> None:
         place = self._place(path)
@@ -384,6 +378,9 @@ class DirectorySink(contextlib.AbstractContextManager["DirectorySink"]):
     def abandon(self) -> None:
         if self._committed:
             return
+        for writer in list(self._writers):
+            with contextlib.suppress(GoldcopyError, OSError):
+                writer.abort()
         for path in sorted(self._files):
             try:
                 os.unlink(self._place(path))

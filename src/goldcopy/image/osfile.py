@@ -54,11 +54,6 @@ def _raise_errno(what: str) -> NoReturn:
     raise OSError(code, os.strerror(code), what)
 
 
-def identity_of(fd: int) -> str:
-    st = os.fstat(fd)
-    return f"{st.st_ino}"
-
-
 def syncfs(fd: int) -> None:
     """Make everything written to the file system of ``fd`` durable. Raises OSError: what was written may be lost."""
     if _libc.syncfs(fd):

@@ -1,0 +1,75 @@
+"""The calls that Python lacks: each must tell the truth, or say that it cannot."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from pathlib import Path
+
+import pytest
+
+from goldcopy.image import osfile
+
+PAGE = 4096
+
+
+@pytest.fixture
+def holed(tmp_path: Path):
+    path = tmp_path / "f"
+    with path.open("wb") as f:
+        f.write(b"a" * PAGE)
+        f.seek(100 * PAGE)
+        f.write(b"b" * PAGE)
+        f.truncate(200 * PAGE)
+    fd = os.open(path, os.O_RDWR)
+    yield fd
+    os.close(fd)
+
+
+def test_extents_are_the_data_and_only_the_data(holed):
+    assert list(osfile.data_extents(holed, 0, 200 * PAGE)) == [(0, PAGE), (100 * PAGE, 101 * PAGE)]
+    assert list(osfile.data_extents(holed, 2 * PAGE, 100 * PAGE)) == []
+    assert list(osfile.data_extents(holed, 100 * PAGE, 100 * PAGE + 10)) == [(100 * PAGE, 100 * PAGE + 10)]
+
+
+def test_a_direct_descriptor_reads_the_same_file_even_when_its_name_is_gone(tmp_path):
+    path = tmp_path / "f"
+    path.write_bytes(b"x" * PAGE)
+    fd = os.open(path, os.O_RDONLY)
+    path.unlink()
+    path.write_bytes(b"y" * PAGE)
+    direct = osfile.reopen_direct(fd)
+    if direct is None:
+        pytest.skip("no direct I/O on this file system")
+    view = memoryview(mmap.mmap(-1, PAGE))
+    assert osfile.read_at(direct, view, 0) == PAGE
+    assert bytes(view) == b"x" * PAGE
+    os.close(direct)
+    os.close(fd)
+
+
+def test_a_read_beyond_the_end_is_short_and_not_an_error(holed):
+    view = memoryview(mmap.mmap(-1, 4 * PAGE))
+    assert osfile.read_at(holed, view, 199 * PAGE) == PAGE
+    assert osfile.read_at(holed, view, 300 * PAGE) == 0
+
+
+def test_the_page_cache_is_told_right(tmp_path):
+    path = tmp_path / "f"
+    path.write_bytes(os.urandom(64 * PAGE))
+    fd = os.open(path, os.O_RDWR)
+    os.fsync(fd)
+    cache = osfile.PageCache()
+    if cache.cached_bytes(fd, 0, PAGE) is None:
+        pytest.skip("this kernel has no cachestat")
+    assert cache.cached_bytes(fd, 0, 64 * PAGE) == 64 * PAGE
+    osfile.forget(fd, 0, 32 * PAGE)
+    assert cache.cached_bytes(fd, 0, 64 * PAGE) in (32 * PAGE, 64 * PAGE)  # tmpfs forgets nothing
+    os.close(fd)
+
+
+def test_space_is_reserved_without_changing_content(holed):
+    if not osfile.fallocate(holed, 300 * PAGE):
+        pytest.skip("this file system reserves nothing")
+    assert os.fstat(holed).st_size == 300 * PAGE
+    assert os.pread(holed, 2, PAGE - 1) == b"a\0"
