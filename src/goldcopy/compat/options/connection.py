@@ -60,7 +60,7 @@ OPTIONS: tuple[Option, ...] = (
         "How much TLS is asked for.",
         ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"),
     ),
-    flag("ssl", R.XB24 | R.MB, "Use TLS."),
+    flag("ssl", R.XB24 | R.MB, "Use TLS for the connection."),
     valued("ssl-ca", R.XB | R.MB, "Trust the CAs in this file."),
     valued("ssl-capath", R.XB | R.MB, "Trust the CAs in this directory."),
     valued("ssl-cert", R.XB | R.MB, "Our certificate."),
@@ -76,7 +76,7 @@ OPTIONS: tuple[Option, ...] = (
     one_of(
         "ssl-fips-mode",
         R.XB8,
-        "OFF only.",
+        "Only OFF is possible.",
         ("OFF", "ON", "STRICT"),
         refuse=(
             ("ON", "Python's OpenSSL cannot be switched to FIPS mode from here: configure OpenSSL itself."),

@@ -1,6 +1,6 @@
 """What the program is to do, and where."""
 
-from goldcopy.compat.options.declare import Option, Release, action, flag, ignored, refused, valued
+from goldcopy.compat.options.declare import Arg, Option, Release, action, flag, ignored, refused, valued
 
 R = Release
 
@@ -93,8 +93,8 @@ OPTIONS: tuple[Option, ...] = (
         "What follows are options of the server: those that we do not know are passed over in silence.",
     ),
     ignored(valued("debug-sync", R.XB, "A hook of XtraBackup's own tests.")),
-    ignored(valued("debug", R.XB8, "A hook of debug builds of XtraBackup.", short="#")),
-    ignored(valued("dbug", R.MB, "A hook of debug builds of mariadb-backup.", short="#")),
+    ignored(valued("debug", R.XB8, "A hook of debug builds of XtraBackup.", short="#", arg=Arg.OPTIONAL)),
+    ignored(valued("dbug", R.MB, "A hook of debug builds of mariadb-backup.", short="#", arg=Arg.OPTIONAL)),
     ignored(valued("debug-sleep-before-unlock", R.PXB, "A hook of XtraBackup's own tests.")),
     refused(
         flag(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from goldcopy.compat.options.declare import Arg, Kind, Option, Value
@@ -16,6 +17,8 @@ UNKNOWN_SUFFIX = 9
 ARGUMENT_INVALID = 13
 
 _SUFFIXES = "KMGTPE"
+# the originals look at one letter only, and their manuals write 1GB
+_NUMBER = re.compile(r"([+-]?\d+)(?:([KMGTPE])(?:i?B)?)?", re.IGNORECASE)
 _TRUE = ("1", "true", "on")
 _FALSE = ("0", "false", "off")
 
@@ -79,20 +82,17 @@ def _number(option: Option, text: str) -> Read:
 
 
 def _scaled(option: Option, text: str) -> int:
-    digits = text.rstrip("KMGTPEkmgtpe")
-    suffix = text[len(digits) :].upper()
-    try:
-        number = int(digits or "0")
-    except ValueError:
-        raise _bad_suffix(option, text, digits.lstrip("+-0123456789")[:1] or text[-1:]) from None
-    if not suffix:
-        return number
-    if len(suffix) > 1 or not digits:
-        raise _bad_suffix(option, text, suffix[1:2] or suffix)
-    return number << 10 * (_SUFFIXES.index(suffix) + 1)
+    found = _NUMBER.fullmatch(text)
+    if found is None:
+        raise _bad_suffix(option, text)
+    number, suffix = int(found[1]), (found[2] or "").upper()
+    if number < 0:
+        raise OptionError(f"Error while setting value '{text}' to '{option.name}'", ARGUMENT_INVALID)
+    return number << 10 * (_SUFFIXES.index(suffix) + 1) if suffix else number
 
 
-def _bad_suffix(option: Option, text: str, suffix: str) -> OptionError:
+def _bad_suffix(option: Option, text: str) -> OptionError:
+    suffix = text.lstrip("+-0123456789")[:1]
     return OptionError(
         f"Unknown suffix '{suffix}' used for variable '{option.name}' (value '{text}'). "
         "Legal suffix characters are: K, M, G, T, P, E",
