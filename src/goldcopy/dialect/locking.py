@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Blocker = Literal["nothing", "ddl", "writes", "all"]
 
 FLUSH_REDO = "FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS"
 _ROTATE = "FLUSH NO_WRITE_TO_BINLOG BINARY LOGS"
@@ -13,12 +16,15 @@ _FTWRL = "FLUSH TABLES WITH READ LOCK"
 class Step:
     """One statement. ``lock``: the name under which its time is reported, "" when it takes no lock.
 
-    ``patient``: it waits for running statements, so long ones are waited for (or killed) before and meanwhile.
+    ``waits_for``: which running statements can keep it from us, so that only those are ever ended for it: DDL,
+    whatever writes or is DDL, or all. ``is_global``: it holds up the whole server, so long statements are worth
+    waiting for before it is asked for.
     """
 
     sql: str
     lock: str = ""
-    patient: bool = False
+    waits_for: Blocker = "nothing"
+    is_global: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,28 +43,28 @@ class LockPlan:
 
 
 BACKUP_STAGES = LockPlan(
-    guard=(Step("BACKUP STAGE START", "backup stage"),),
+    guard=(Step("BACKUP STAGE START", "backup stage", "writes"),),
     block_ddl=(
-        Step("BACKUP STAGE FLUSH", "backup stage flush", patient=True),
-        Step("BACKUP STAGE BLOCK_DDL", "backup stage block_ddl", patient=True),
+        Step("BACKUP STAGE FLUSH", "backup stage flush", "writes", is_global=True),
+        Step("BACKUP STAGE BLOCK_DDL", "backup stage block_ddl", "writes"),
     ),
-    commit=(Step("BACKUP STAGE BLOCK_COMMIT", "backup stage block_commit", patient=True), Step(FLUSH_REDO)),
+    commit=(Step("BACKUP STAGE BLOCK_COMMIT", "backup stage block_commit", "writes"), Step(FLUSH_REDO)),
     commit_innodb=(),
     release=("BACKUP STAGE END",),
 )
 
 # The binlog is rotated before the lock: what recovery needs of it (the tail) is then short to copy under the lock
 INSTANCE_LOCK = LockPlan(
-    guard=(Step("LOCK INSTANCE FOR BACKUP", "instance", patient=True),),
+    guard=(Step("LOCK INSTANCE FOR BACKUP", "instance", "ddl"),),
     block_ddl=(),
-    commit=(Step(_ROTATE), Step(_FTWRL, "global read lock", patient=True), Step(FLUSH_REDO)),
+    commit=(Step(_ROTATE), Step(_FTWRL, "global read lock", "all", is_global=True), Step(FLUSH_REDO)),
     commit_innodb=(Step(_ROTATE), Step(FLUSH_REDO)),
     release=("UNLOCK TABLES", "UNLOCK INSTANCE"),
 )
 
 READ_LOCK = LockPlan(
     guard=(),
-    block_ddl=(Step(_ROTATE), Step(_FTWRL, "global read lock", patient=True)),
+    block_ddl=(Step(_ROTATE), Step(_FTWRL, "global read lock", "all", is_global=True)),
     commit=(Step(FLUSH_REDO),),
     commit_innodb=(),
     release=("UNLOCK TABLES",),

@@ -60,7 +60,6 @@ _MYSQL_57 = replace(
     needs=privileges.with_history(privileges.OLD_REPLICATION, privileges.OLD_HISTORY),
     recovery=recovery.MYSQL_57,
     binlog_in_innodb=True,
-    legacy_checksums=True,
     remote_files_sql="",
     exact_binary=False,
 )
@@ -73,6 +72,7 @@ _MYSQL_56 = replace(
     replica=position.SLAVE_SINGLE,
     recovery=recovery.MYSQL_56,
     binlog_tail=False,
+    legacy_checksums=True,
 )
 
 _MARIADB_118 = Dialect(
@@ -106,7 +106,6 @@ _MARIADB_106 = replace(
     since=(10, 6),
     redo_layouts=frozenset({"R105"}),
     recovery=recovery.MARIADB_105,
-    legacy_checksums=True,
 )
 _MARIADB_105 = replace(_MARIADB_106, name="mariadb-10.5", since=(10, 5), tested=True)
 _MARIADB_104 = replace(

@@ -28,6 +28,7 @@ _WANTED = {
     "max_execution_time": "0",
     "wsrep_sync_wait": "0",
     "wsrep_causal_reads": "0",
+    "group_replication_consistency": "'EVENTUAL'",
 }
 
 
@@ -179,7 +180,7 @@ class Session(contextlib.AbstractContextManager["Session"]):
         """Leave the server; harmless when the connection is gone."""
         try:
             self._connection.close()
-        except Exception:  # noqa: BLE001  there is nothing left to lose
+        except Exception:  # there is nothing left to lose
             self._connection._force_close()
 
     def __exit__(self, *exc: object) -> None:

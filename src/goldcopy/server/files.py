@@ -1,0 +1,230 @@
+"""The files of a live server, as they are now: tablespaces, plain files, and what lies outside the data directory."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from goldcopy.errors import ServerRefused
+from goldcopy.server import fileid
+from goldcopy.server.file_rules import Kind, Layout, is_outside_innodb, is_rocksdb_dir, layout
+from goldcopy.server.instance import Instance
+
+_MAX_DEPTH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class FileRef:
+    """One file. ``path``: its name inside a backup, relative. ``source``: where to read it, absolute.
+    ``external``: its absolute path when it lies outside the data directory, else "". ``identity``: see ``fileid``.
+    """
+
+    path: str
+    source: str
+    external: str
+    size: int
+    identity: str
+    mtime_ns: int
+    ctime_ns: int
+    mode: int
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All files. ``unknown``: those of ``plain`` that belong to no engine we know. ``empty_dirs``: relative.
+
+    ``has_user_tables_outside_innodb``: tables whose copy needs writers to stand still. ``rocksdb_dir``: absolute, ""
+    without MyRocks; nothing in it is listed.
+    """
+
+    spaces: tuple[FileRef, ...]
+    plain: tuple[FileRef, ...]
+    empty_dirs: tuple[str, ...]
+    unknown: tuple[FileRef, ...]
+    has_user_tables_outside_innodb: bool
+    rocksdb_dir: str
+
+
+@dataclass
+class _Found:
+    spaces: list[FileRef] = field(default_factory=list)
+    plain: list[FileRef] = field(default_factory=list)
+    unknown: list[FileRef] = field(default_factory=list)
+    empty_dirs: list[str] = field(default_factory=list)
+    links: list[tuple[str, str]] = field(default_factory=list)
+    outside_innodb: bool = False
+    rocksdb_dir: str = ""
+
+    def listing(self) -> Listing:
+        return Listing(
+            tuple(self.spaces), tuple(self.plain), tuple(self.empty_dirs), tuple(self.unknown),
+            self.outside_innodb, self.rocksdb_dir,
+        )
+
+
+def list_files(instance: Instance) -> Listing:
+    """The files of the server now. Files that vanish meanwhile are left out.
+
+    Raises ServerRefused when a directory cannot be read.
+    """
+    rules = layout(instance.variables, instance.datadir, instance.system_files, instance.key_files)
+    sql = instance.dialect.remote_files_sql
+    remote = [str(row[0]) for row in instance.session.rows(sql)] if sql else []
+    return scan(rules, remote)
+
+
+def scan(rules: Layout, remote: Iterable[str] = ()) -> Listing:
+    """The same without a server: ``remote`` are absolute paths of tablespaces that only the server knows of."""
+    found = _Found()
+    _walk(rules, rules.datadir, "", 0, found)
+    _outside(rules, found)
+    _remote(rules, [*_linked(found), *(("", p) for p in remote)], found)
+    return found.listing()
+
+
+def _walk(rules: Layout, directory: str, prefix: str, depth: int, found: _Found) -> None:
+    """List one directory: its files, then the directories below, database directories that are links included."""
+    below: list[os.DirEntry[str]] = []
+    files = 0
+    for entry in _entries(directory):
+        if _is_directory(entry):
+            below.append(entry)
+            files += 1
+        else:
+            files += _file(rules, entry, prefix, depth, found)
+    if prefix and not files:
+        found.empty_dirs.append(prefix.rstrip("/"))
+    for entry in below:
+        if not depth and is_rocksdb_dir(entry.name):
+            found.rocksdb_dir = entry.path
+        elif depth < _MAX_DEPTH and not rules.is_skipped_dir(entry.path, entry.name):
+            _walk(rules, entry.path, f"{prefix}{entry.name}/", depth + 1, found)
+
+
+def _entries(directory: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(directory) as entries:
+            return list(entries)
+    except FileNotFoundError:
+        return []
+    except OSError as e:
+        raise ServerRefused(
+            f"{directory} cannot be read: {e.strerror}", hint="run as the server's account (mostly mysql), or as root"
+        ) from e
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _file(rules: Layout, entry: os.DirEntry[str], prefix: str, depth: int, found: _Found) -> bool:
+    """Take one file. Returns whether it is in the backup."""
+    # undo and system files may have directories of their own below the data directory
+    at_top = not depth or os.path.dirname(entry.path) in (rules.undo_dir, rules.aria_dir)
+    kind = rules.kind(entry.path, entry.name, at_top=at_top)
+    if kind == "skip":
+        return False
+    ref = _ref(prefix + entry.name, entry.path)
+    if ref is None:
+        return False
+    _add(ref, kind, found)
+    if entry.name.endswith(".isl"):
+        found.links.append((ref.path, entry.path))
+    return True
+
+
+def _add(ref: FileRef, kind: Kind, found: _Found) -> None:
+    if kind == "space":
+        found.spaces.append(ref)
+        return
+    found.plain.append(ref)
+    if kind == "unknown":
+        found.unknown.append(ref)
+    found.outside_innodb = found.outside_innodb or is_outside_innodb(ref.path, kind)
+
+
+def _ref(path: str, source: str, external: str = "") -> FileRef | None:
+    """None for what is no regular file, or has vanished."""
+    try:
+        s = fileid.state(source)
+    except OSError:
+        return None
+    if not stat.S_ISREG(s.mode):
+        return None
+    return FileRef(path, source, external, s.size, s.identity, s.mtime_ns, s.ctime_ns, stat.S_IMODE(s.mode))
+
+
+def _is_inside(path: str, directory: str) -> bool:
+    return path.startswith(directory.rstrip("/") + "/")
+
+
+def _outside(rules: Layout, found: _Found) -> None:
+    """System, undo and Aria files that have a home outside the data directory."""
+    for source in rules.system_files:
+        if not _is_inside(source, rules.datadir):
+            _take_external(os.path.basename(source), source, "space", found)
+    for directory in {rules.undo_dir, rules.aria_dir} - {rules.datadir, ""}:
+        if _is_inside(directory, rules.datadir):
+            continue
+        for entry in _entries(directory):
+            kind = rules.kind(entry.path, entry.name, at_top=True)
+            wanted = kind == "space" if directory == rules.undo_dir else False
+            if wanted or (directory == rules.aria_dir and entry.name.startswith("aria_log")):
+                _take_external(entry.name, entry.path, kind, found)
+
+
+def _take_external(path: str, source: str, kind: Kind, found: _Found) -> None:
+    known = {f.source for f in found.spaces}
+    ref = _ref(path, source, source)
+    if ref is not None and source not in known:
+        _add(ref, kind, found)
+
+
+def _linked(found: _Found) -> Iterator[tuple[str, str]]:
+    """What ``.isl`` files point to: (name in the backup, absolute path). MariaDB, MySQL before 8."""
+    for path, source in found.links:
+        try:
+            with open(source, encoding="utf-8", errors="surrogateescape") as f:
+                target = f.read().strip()
+        except OSError:
+            continue
+        if os.path.isabs(target):
+            yield path.removesuffix(".isl") + ".ibd", os.path.normpath(target)
+
+
+def _remote(rules: Layout, targets: Iterable[tuple[str, str]], found: _Found) -> None:
+    """Tablespaces elsewhere, each under a name of its own inside the backup."""
+    known = {f.source for f in found.spaces}
+    names = {f.path for f in found.spaces}
+    databases = {f.path.partition("/")[0] for f in found.plain + found.spaces if "/" in f.path} | set(found.empty_dirs)
+    for path, source in sorted(targets, key=lambda t: t[1]):
+        if source in known or _is_inside(source, rules.datadir):
+            continue
+        name = _unique(path or _remote_name(source, databases), names)
+        ref = _ref(name, source, source)
+        if ref is not None:
+            known.add(source)
+            names.add(name)
+            found.spaces.append(ref)
+
+
+def _remote_name(source: str, databases: set[str]) -> str:
+    """``db/t.ibd`` for a table of a database, else (a general tablespace) the bare name."""
+    directory, name = os.path.split(source)
+    database = os.path.basename(directory)
+    return f"{database}/{name}" if database in databases else name
+
+
+def _unique(path: str, names: set[str]) -> str:
+    """General tablespaces in different places may share a name."""
+    stem, suffix = os.path.splitext(path)
+    number, candidate = 1, path
+    while candidate in names:
+        number += 1
+        candidate = f"{stem}~{number}{suffix}"
+    return candidate

@@ -1,0 +1,80 @@
+"""Where the server stands: binlog coordinates, GTIDs, a replica's source, Galera; read under the backup's locks."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from goldcopy.dialect.position import ReplicaState, replica_state
+from goldcopy.errors import PrivilegeMissing
+from goldcopy.formats import Lsn
+from goldcopy.server.instance import Instance
+
+__all__ = ["ConsistentPoint", "ReplicaState", "read_position", "replica_states"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsistentPoint:
+    """Coordinates that belong together. ``binlog_file`` empty: no binlog. ``lsn``: InnoDB's LSN at exactly this
+    point, where the server tells it in the same answer; None: ask for it while commits are blocked.
+    ``galera``: ``uuid:seqno``, "" outside a cluster."""
+
+    binlog_file: str
+    binlog_position: int
+    gtid: str
+    lsn: Lsn | None = None
+    replicas: tuple[ReplicaState, ...] = ()
+    galera: str = ""
+
+
+def read_position(instance: Instance) -> ConsistentPoint:
+    """The position now; consistent when the locks of ``BackupLocks.block_commit`` are held.
+
+    Raises PrivilegeMissing when the server is a replica and the account may not see its coordinates.
+    """
+    source = instance.dialect.position
+    point = source.parse([instance.session.records(sql) for sql in source.statements])
+    named = point.channels is None or any(point.channels)
+    return ConsistentPoint(
+        binlog_file=point.file,
+        binlog_position=point.position,
+        gtid=point.gtid,
+        lsn=point.lsn,
+        replicas=replica_states(instance, may_be_blind=not named),
+        galera=_galera(instance),
+    )
+
+
+def replica_states(instance: Instance, *, may_be_blind: bool = False) -> tuple[ReplicaState, ...]:
+    """The replication channels of the server, none when it is no replica.
+
+    An account that may not ask is no hindrance on a server that shows no sign of being a replica, or with
+    ``may_be_blind``. Raises PrivilegeMissing otherwise.
+    """
+    try:
+        rows = instance.session.records(instance.dialect.replica.status)
+    except PrivilegeMissing:
+        if may_be_blind or not _looks_like_replica(instance):
+            return ()
+        raise
+    return tuple(replica_state(row) for row in rows)
+
+
+def _looks_like_replica(instance: Instance) -> bool:
+    """Signs that need no privilege: running SQL threads, files in which a replica keeps its coordinates."""
+    rows = instance.session.rows("SHOW GLOBAL STATUS LIKE 'Slave%running'")
+    if any(str(value).upper() not in ("OFF", "0", "") for _, value in rows):
+        return True
+    return any(n.startswith("master") and n.endswith(".info") for n in os.listdir(instance.datadir))
+
+
+def _galera(instance: Instance) -> str:
+    if instance.variables.get("wsrep_on", "").upper() != "ON":
+        return ""
+    status = {
+        str(n).lower(): str(v)
+        for n, v in instance.session.rows(
+            "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_local_state_uuid', 'wsrep_last_committed')"
+        )
+    }
+    return f"{status.get('wsrep_local_state_uuid', '')}:{status.get('wsrep_last_committed', '')}"
