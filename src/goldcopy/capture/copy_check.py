@@ -41,20 +41,23 @@ class Findings:
 
 
 @lru_cache(maxsize=64)
-def _lsns_and_spaces(page_size: int, pages: int) -> struct.Struct:
-    return struct.Struct(">" + f"16xQ10xI{page_size - 38}x" * pages)
+def _headers(page_size: int, pages: int) -> struct.Struct:
+    return struct.Struct(">" + f"4xI8xQ10xI{page_size - 38}x" * pages)
 
 
-def looks_imported(view: memoryview, page_size: int, space_id: int) -> bool:
+def looks_imported(view: memoryview, geometry: Geometry) -> bool:
     """Whether an IMPORT TABLESPACE may be rewriting the file (``formats.md`` 5).
 
-    It leaves LSN 0 on every page, and pages not reached yet carry the id of the tablespace they come from.
-    A page of zeros carries neither an LSN nor an id.
+    It leaves LSN 0 on every page, and pages not reached yet carry the id of the tablespace they come from. A page
+    of zeros has neither page number nor id. MariaDB encrypts and compresses the id along with the page, so there
+    only the LSN counts.
     """
-    words = _lsns_and_spaces(page_size, len(view) // page_size).unpack_from(view)
-    lsns, ids = words[::2], words[1::2]
-    foreign = set(ids) - {0, space_id}
-    return bool(foreign) or (0 in lsns and any(i and not lsn for lsn, i in zip(lsns, ids, strict=True)))
+    words = _headers(geometry.page_size, len(view) // geometry.page_size).unpack_from(view)
+    numbers, lsns, ids = words[::3], words[1::3], words[2::3]
+    if 0 in lsns and any(n and not lsn for n, lsn in zip(numbers, lsns, strict=True)):
+        return True
+    hidden = geometry.encrypted or geometry.page_compressed
+    return not hidden and not set(ids) <= {0, geometry.space_id}
 
 
 class Checker:
@@ -102,7 +105,7 @@ class Checker:
         stay_bad += self._reread_opaque(source, offset, opaque, page_size, found)
         found.corrupt += [first + i for i in sorted(stay_bad)]
         if since is None and geometry.space_id:
-            found.suspect = looks_imported(self.view[:length], page_size, geometry.space_id)
+            found.suspect = looks_imported(self.view[:length], geometry)
         return wanted
 
     def _verifier(self, view: memoryview, geometry: Geometry) -> ChunkVerifier:

@@ -198,7 +198,10 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
 
     def _copy(self, files: tuple[FileRef, ...] | list[FileRef]) -> None:
         rule: Base | None = page_rule(self._base) if self._base is not None else None
-        jobs = [SpaceJob(f, rule) for f in self._chosen(files)]
+        chosen = self._chosen(files)
+        head = next((f for f in chosen if f.source == self._instance.system_files[0]), None)
+        later = set(self._instance.system_files[1:])
+        jobs = [SpaceJob(f, rule, head if f.source in later else None) for f in chosen]
         copier = SpaceCopier(
             self._sink,
             family=self._instance.dialect.family,
@@ -210,8 +213,8 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
             cancelled=self._cancelled,
         )
         started = time.time_ns()
-        for job, result in zip(jobs, copier.copy(jobs), strict=True):
-            self._spaces.add(job, result, started)
+        for file, result in zip(chosen, copier.copy(jobs), strict=True):
+            self._spaces.add(file, result, started)
             self._torn += result.torn_rereads
             for page in result.corrupt:
                 text = f"{result.path}: page {page} is corrupt on the server and was copied as it is"

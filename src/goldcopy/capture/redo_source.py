@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import abc
 import errno
+import functools
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Concatenate, ParamSpec, TypeVar
 
 from goldcopy.errors import RedoOverrun, ServerRefused, Unsupported
 from goldcopy.formats import Family, Lsn
@@ -40,9 +42,23 @@ from goldcopy.formats.redo.window import Circle, Header
 
 __all__ = ["Checkpoint", "RedoSource", "open_source"]
 
+_S = TypeVar("_S", bound="RedoSource")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 READ_TRIES, READ_PAUSE_S = 200, 0.005
 SCAN_TRIES, SCAN_PAUSE_S = 500, 0.002
 HEADER_TRIES = 200
+
+
+def _alone(method: Callable[Concatenate[_S, _P], _R]) -> Callable[Concatenate[_S, _P], _R]:
+    """One thread at a time in a source: files must not be exchanged under another thread's read."""
+
+    @functools.wraps(method)
+    def locked(self: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        with self._lock:
+            return method(self, *args, **kwargs)
+
+    return locked
 
 
 class RedoSource(abc.ABC):
@@ -56,7 +72,6 @@ class RedoSource(abc.ABC):
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        # the follower reads while the main thread asks for the last block: files are not exchanged under a read
         self._lock = threading.RLock()
         self.layout = layout.key
         self.block = layout.block
@@ -178,6 +193,7 @@ class BlockSource(RedoSource):
     def _raw(self, start: int, end: int) -> bytes:
         """The bytes as they lie in the files now; both LSNs are on block borders."""
 
+    @_alone
     def read(self, start: Lsn, end: Lsn) -> bytes:
         """See ``RedoSource.read``."""
         # the block of an end on a border holds nothing yet and need not have been written
@@ -209,6 +225,7 @@ class BlockSource(RedoSource):
         distance = (number - block_number(lsn)) * BLOCK
         return 0 < distance < 1 << 38 and self._blocks.first_bad(block, lsn + distance) is None
 
+    @_alone
     def exact_last_block(self, end: Lsn) -> bytes | None:
         """See ``RedoSource.exact_last_block``."""
         if end % BLOCK <= BLOCK_HEADER:
@@ -267,6 +284,7 @@ class CircularSource(BlockSource):
         """Bytes of all files without their headers."""
         return self._circle.capacity
 
+    @_alone
     def checkpoint(self) -> Checkpoint:
         """See ``RedoSource.checkpoint``."""
         self._header_block()
@@ -277,9 +295,11 @@ class CircularSource(BlockSource):
         extents = self._circle.extents(start, end)
         return b"".join(_read_exactly(self._fds[e.file], e.length, e.offset) for e in extents)
 
+    @_alone
     def refresh(self) -> None:
         """Nothing to do: these servers replace their log only when they start."""
 
+    @_alone
     def window(self, start: Lsn, checkpoint: Checkpoint, end: Lsn) -> Window:
         """See ``RedoSource.window``."""
         header = self._header_block()
@@ -328,6 +348,7 @@ class FileSetSource(BlockSource):
         self._files: list[_RedoFile] = []
         self.refresh()
 
+    @_alone
     def refresh(self) -> None:
         """List the files anew, until the list is one without gaps."""
         for _ in range(SCAN_TRIES):
@@ -372,6 +393,7 @@ class FileSetSource(BlockSource):
             ) from None
         return [n for n in names if n.startswith("#ib_redo") and not n.endswith("_tmp")]
 
+    @_alone
     def checkpoint(self) -> Checkpoint:
         """The greatest one whose LSN lies in the file it stands in: files are recycled with old blocks in them."""
         for _ in range(HEADER_TRIES):
@@ -430,6 +452,7 @@ class FileSetSource(BlockSource):
             self.refresh()
             return super()._right_blocks(start, end)
 
+    @_alone
     def window(self, start: Lsn, checkpoint: Checkpoint, end: Lsn) -> Window:
         """See ``RedoSource.window``."""
         return Window(
@@ -479,6 +502,7 @@ class StreamSource(RedoSource):
         """Bytes of the file without its header."""
         return self._log.circle.capacity
 
+    @_alone
     def refresh(self) -> None:
         """Compare the open file with what stands under its name now."""
         try:
@@ -492,6 +516,7 @@ class StreamSource(RedoSource):
             os.close(self._old.fd)
         self._old, self._log = self._log, self._open_log()
 
+    @_alone
     def checkpoint(self) -> Checkpoint:
         """See ``RedoSource.checkpoint``."""
         for _ in range(HEADER_TRIES):
@@ -505,6 +530,7 @@ class StreamSource(RedoSource):
             time.sleep(READ_PAUSE_S)
         raise ServerRefused("the redo log has no valid checkpoint")
 
+    @_alone
     def read(self, start: Lsn, end: Lsn) -> bytes:
         """See ``RedoSource.read``. The follower compares LSNs afterwards: the bytes do not tell an overrun."""
         self.refresh()
@@ -527,6 +553,7 @@ class StreamSource(RedoSource):
             hint="raise innodb_log_file_size, and do not change it during a backup",
         )
 
+    @_alone
     def window(self, start: Lsn, checkpoint: Checkpoint, end: Lsn) -> Window:
         """See ``RedoSource.window``; ``capacity`` is 0 when the log was replaced within the window."""
         self.refresh()

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from goldcopy.capture.copier import SpaceJob, SpaceResult
+from goldcopy.capture.copier import SpaceResult
 from goldcopy.image.manifest import Space
 from goldcopy.image.sink import Sink
 from goldcopy.server.files import FileRef
@@ -35,12 +35,12 @@ class CopiedSpaces:
         self._paths: dict[str, FileRef] = {}
         self._started_ns: dict[str, int] = {}
 
-    def add(self, job: SpaceJob, result: SpaceResult, started_ns: int) -> None:
+    def add(self, file: FileRef, result: SpaceResult, started_ns: int) -> None:
         """Take one result. A file that vanished while it was copied is left out: nothing of it is kept."""
         if result.vanished:
             return
         self._by_identity[result.identity] = result
-        self._paths[result.identity] = job.file
+        self._paths[result.identity] = file
         self._started_ns[result.identity] = started_ns
 
     def compare(self, files: Iterable[FileRef]) -> Changes:

@@ -50,9 +50,9 @@ class Backup:
             lock_wait_timeout_s=self.lock_timeout_s,
             wait_query_timeout_s=self.wait_queries_s,
             wait_query_threshold_s=self.wait_queries_longer_than_s,
-            wait_query_type=self.wait_query_type,
+            wait_query_type="update" if self.wait_query_type == "update" else "all",
             kill_timeout_s=self.kill_queries_s,
-            kill_query_type=self.kill_query_type,
+            kill_query_type="all" if self.kill_query_type == "all" else "select",
         )
 
     def capture_options(self) -> CaptureOptions:
