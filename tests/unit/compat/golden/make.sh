@@ -33,3 +33,7 @@ for name in mariadb-10.5 mariadb-10.11 mariadb-11.8; do
   keep "$data.bak/full" "$out/prepared"
   "$servers/$name/stop.sh" "$data" "$port"
 done
+
+# what my_print_defaults makes of an option file with every kind of quoting
+"$servers/mariadb-11.8/bin/my_print_defaults" --defaults-file="$here/quoting.cnf" --defaults-group-suffix=.2 \
+  xtrabackup mysqld >"$here/quoting.txt"

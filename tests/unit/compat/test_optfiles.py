@@ -1,0 +1,205 @@
+"""Passwords and paths stand in option files: a line read otherwise than the server reads it locks people out."""
+
+import os
+import struct
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.padding import PKCS7
+
+from goldcopy.compat.optfiles import Reader, groups, leading, load, login_text, printed
+from goldcopy.compat.options.declare import Face
+from goldcopy.compat.options.parser import parse
+from goldcopy.compat.options.values import OptionError
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture
+def cnf(tmp_path):
+    def write(text, name="my.cnf", mode=0o600):
+        path = tmp_path / name
+        path.write_text(text)
+        path.chmod(mode)
+        return str(path)
+
+    return write
+
+
+def lines(options):
+    return [f"--{o.name}" if o.value is None else f"--{o.name}={o.value}" for o in options]
+
+
+def test_quotes_comments_and_escapes_are_read_as_my_print_defaults_reads_them():
+    reader = Reader(("xtrabackup", "mysqld"), ".2")
+    said = "".join(f"{line}\n" for line in lines(reader.file(str(GOLDEN / "quoting.cnf"))))
+    assert said == (GOLDEN / "quoting.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a=1\n", "without preceding group"),
+        ("[client\n", "Wrong group definition"),
+        ("!inkludes x\n", "Wrong '!inkludes' directive"),
+        ("[client]\n!includedir /no/such/place\n", "Can't read dir"),
+        ("[client]\n!include /no/such/file\n", "Could not open required defaults file"),
+    ],
+)
+def test_a_broken_option_file_is_an_error_that_names_it(cnf, text, message):
+    with pytest.raises(OptionError, match=message):
+        list(Reader(("client",)).file(cnf(text)))
+
+
+def test_includes_are_read_where_they_stand(cnf, tmp_path):
+    (tmp_path / "d").mkdir()
+    cnf("[client]\nuser=two\n", "d/b.cnf")
+    cnf("[client]\nuser=one\n", "d/a.cnf")
+    cnf("[client]\nuser=no\n", "d/c.txt")
+    single = cnf("[client]\nport=1\n", "single.cnf")
+    main = cnf(f"[client]\nuser=zero\n!includedir {tmp_path / 'd'}\n!include {single}\nuser=three\n")
+    assert lines(Reader(("client",)).file(main)) == [
+        "--user=zero",
+        "--user=one",
+        "--user=two",
+        "--port=1",
+        "--user=three",
+    ]
+
+
+def test_a_file_that_includes_itself_ends(cnf, tmp_path):
+    path = str(tmp_path / "loop.cnf")
+    cnf(f"[client]\nuser=u\n!include {path}\n", "loop.cnf")
+    reader = Reader(("client",))
+    assert 1 < len(list(reader.file(path))) < 20
+    assert reader.notes
+
+
+def test_a_file_that_everybody_may_write_is_ignored_with_a_word(cnf):
+    reader = Reader(("client",))
+    assert not list(reader.file(cnf("[client]\nuser=evil\n", mode=0o666)))
+    assert "World-writable" in reader.notes[0].text
+
+
+def test_leading_options_in_any_order_and_nowhere_else():
+    first = leading(["--print-defaults", "--defaults-file=/a", "--defaults-group-suffix=.1", "--backup"])
+    assert (first.defaults_file, first.suffix, first.print_defaults) == ("/a", ".1", True)
+    assert first.args == ("--backup",)
+    with pytest.raises(OptionError, match="--defaults-file must be specified first on the command line"):
+        leading(["--backup", "--defaults-file=/a"])
+
+
+def test_only_the_named_file_is_read(cnf, tmp_path):
+    cnf("[client]\nuser=home\n", ".my.cnf")
+    named = cnf("[client]\nuser=named\n", "named.cnf")
+    environ = {"HOME": str(tmp_path)}
+    assert lines(load(Face.XTRABACKUP, [f"--defaults-file={named}"], environ).options) == ["--user=named"]
+    assert lines(load(Face.XTRABACKUP, ["--no-defaults"], environ).options) == []
+    assert lines(load(Face.XTRABACKUP, [], environ).options)[-1] == "--user=home"
+    both = load(Face.XTRABACKUP, [f"--defaults-extra-file={named}"], environ)
+    assert lines(both.options)[-2:] == ["--user=named", "--user=home"]
+    with pytest.raises(OptionError, match="Could not open required defaults file"):
+        load(Face.XTRABACKUP, ["--defaults-file=/no/such"], environ)
+
+
+@pytest.mark.parametrize(
+    ("face", "args", "group", "read"),
+    [
+        (Face.XTRABACKUP, [], "mysqld", True),
+        (Face.XTRABACKUP, ["--defaults-group=mysqld2"], "mysqld2", True),
+        (Face.XTRABACKUP, ["--defaults-group=mysqld2"], "mysqld", False),
+        (Face.XTRABACKUP, [], "mariabackup", False),
+        (Face.MARIABACKUP, [], "mariabackup", True),
+        (Face.MARIABACKUP, [], "mariadb-backup", True),
+        (Face.MARIABACKUP, [], "mariadbd-10.11", True),
+        (Face.MARIABACKUP, [], "mariadb-11.8", False),
+        (Face.MARIABACKUP, [], "client-mariadb", True),
+        (Face.INNOBACKUPEX, [], "xtrabackup", True),
+    ],
+)
+def test_each_program_reads_its_groups(cnf, face, args, group, read):
+    path = cnf(f"[{group}]\nport=1\n")
+    assert bool(load(face, [f"--defaults-file={path}", *args], {}, series="10.11").options) is read
+    assert (
+        bool(load(face, [f"--defaults-file={path}", "--defaults-group-suffix=.7", *args], {}, "10.11").options) is read
+    )
+
+
+def test_a_group_with_the_suffix_is_read_too_and_counts_by_its_place(cnf):
+    path = cnf("[mysqld.2]\ndatadir=/two\n[mysqld]\ndatadir=/one\n[mysqld.3]\ndatadir=/three\n")
+    loaded = load(Face.MARIABACKUP, [f"--defaults-file={path}", "--defaults-group-suffix=.2"], {})
+    assert lines(loaded.options) == ["--datadir=/two", "--datadir=/one"]
+    assert {o.group for o in loaded.options} == {"mysqld"}
+    assert lines(load(Face.MARIABACKUP, [f"--defaults-file={path}"], {"MYSQL_GROUP_SUFFIX": ".3"}).options)[-1] == (
+        "--datadir=/three"
+    )
+
+
+def test_groups_of_every_series_are_in_the_list_only_when_it_is_known():
+    assert "mysqld-11.8" in groups(Face.MARIABACKUP, "11.8")
+    assert not [g for g in groups(Face.MARIABACKUP) if "." in g]
+
+
+def test_print_defaults_masks_passwords(cnf):
+    loaded = load(
+        Face.XTRABACKUP, [f"--defaults-file={cnf('[client]' + chr(10) + 'password=SECRET' + chr(10) + 'quick')}"], {}
+    )
+    text = printed("xtrabackup", Face.XTRABACKUP, loaded)
+    assert text.startswith("xtrabackup would have been started with the following arguments:\n")
+    assert "SECRET" not in text
+    assert "--quick" in text
+
+
+def login_file(path, text, mode=0o600):
+    key20 = bytes(range(20))
+    key = bytearray(16)
+    for at, byte in enumerate(key20):
+        key[at % 16] ^= byte
+    data = bytes(4) + key20
+    for line in text.splitlines(keepends=True):
+        padder = PKCS7(128).padder()
+        padded = padder.update(line.encode()) + padder.finalize()
+        encryptor = Cipher(algorithms.AES(bytes(key)), modes.ECB()).encryptor()
+        sealed = encryptor.update(padded) + encryptor.finalize()
+        data += struct.pack("<i", len(sealed)) + sealed
+    path.write_bytes(data)
+    path.chmod(mode)
+    return data
+
+
+LOGINS = '[client]\nuser = root\n[backup]\nuser = bkp\npassword = "s3#cret"\nsocket = /run/x.sock\n'
+
+
+def test_a_login_path_gives_user_and_password(tmp_path):
+    login_file(tmp_path / ".mylogin.cnf", LOGINS)
+    loaded = load(Face.XTRABACKUP, ["--no-defaults", "--login-path=backup", "--backup"], {"HOME": str(tmp_path)})
+    settings = parse(Face.XTRABACKUP, loaded.args, loaded.options)
+    assert (settings.text("user"), settings.text("password")) == ("bkp", "s3#cret")
+    assert settings.text("socket") == "/run/x.sock"
+    plain = load(Face.XTRABACKUP, ["--no-defaults"], {"HOME": str(tmp_path)})
+    assert lines(plain.options) == ["--user=root"]
+
+
+def test_a_login_file_that_others_can_read_is_ignored(tmp_path):
+    login_file(tmp_path / "login", LOGINS, mode=0o644)
+    loaded = load(Face.XTRABACKUP, ["--no-defaults"], {"MYSQL_TEST_LOGIN_FILE": str(tmp_path / "login")})
+    assert not loaded.options
+    assert loaded.notes
+
+
+def test_a_missing_or_damaged_login_file_is_an_error(tmp_path):
+    with pytest.raises(OptionError, match="--login-path=x"):
+        load(Face.XTRABACKUP, ["--login-path=x"], {"HOME": str(tmp_path)})
+    data = login_file(tmp_path / "login", LOGINS)
+    assert login_text(data) == LOGINS
+    for broken in (data[:-1], data[:40] + b"\xff" * 8, data[:24] + b"\x00\x00\x00\x00"):
+        with pytest.raises(OptionError, match="damaged"):
+            login_text(broken)
+
+
+def test_the_working_directory_does_not_matter_for_a_relative_defaults_file(cnf, tmp_path, monkeypatch):
+    cnf("[client]\nuser=rel\n", "rel.cnf")
+    monkeypatch.chdir(tmp_path)
+    loaded = load(Face.XTRABACKUP, ["--defaults-file=rel.cnf"], dict(os.environ, HOME="/nonexistent"))
+    assert loaded.options[0].path == str(tmp_path / "rel.cnf")
