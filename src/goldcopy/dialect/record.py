@@ -27,8 +27,8 @@ class Dialect:
     ``binlog_tail``: recovery needs the end of the current binlog to decide transactions in doubt.
     ``redo_consumer``: the server keeps redo for who registers (formats.md 7). ``binlog_in_innodb``: InnoDB remembers
     the binlog position of its last commit, and tells it when it recovers. ``legacy_checksums``: pages carry
-    the ``innodb`` checksum by default. ``remote_files_sql``: lists tablespace files outside the data directory (one column, absolute
-    paths), "" where ``.isl`` files tell. ``server_uuid``: the server's data has a uuid of its own.
+    the ``innodb`` checksum by default. ``remote_files_sql``: lists tablespace files outside the data directory (one
+    column, absolute paths), "" where ``.isl`` files tell. ``server_uuid``: the server's data has a uuid of its own.
     ``exact_binary``: only a binary of the very same version may touch the files, since another one upgrades them.
     ``history_table``: where the peers keep their history.
     """

@@ -178,7 +178,7 @@ def mysql57_options(task: RecoveryTask) -> list[str]:
     return [
         *_common(task), *_binlog(task), *_mysql_gtid(task), *_grouped_logs(task),
         *_copied(task.variables, "innodb_undo_tablespaces"),
-        "--skip-slave-start", "--skip-innodb-doublewrite",
+        "--skip-slave-start", "--skip-innodb-doublewrite", "--secure-file-priv=NULL",
         *(["--early-plugin-load=keyring_file.so", f"--keyring-file-data={task.variables['keyring_file_data']}"]
           if task.variables.get("keyring_file_data") else []),
     ]
@@ -188,6 +188,7 @@ def _mysql8(task: RecoveryTask, skip_replica: str) -> list[str]:
     options = [
         *_common(task), *_binlog(task), *_mysql_gtid(task), *_mysql_keys(task.variables),
         skip_replica, "--innodb-doublewrite=OFF", "--loose-mysqlx=OFF", "--log-error-verbosity=3",
+        "--secure-file-priv=NULL",
     ]
     if not task.upgrade:
         options.append("--upgrade=NONE")
@@ -230,13 +231,14 @@ MYSQL_80 = RecoveryPlan(mysql80_options, _SCANNED, None)
 _ERROR_LINE = re.compile(r"\[(?:ERROR|FATAL)\]|mysqld got signal|mariadbd got signal|Assertion failure")
 
 
+def error_lines(text: str) -> list[str]:
+    """The lines of any server's log that report an error."""
+    return [line.strip() for line in text.splitlines() if _ERROR_LINE.search(line)]
+
+
 def log_errors(plan: RecoveryPlan, text: str) -> list[str]:
-    """The lines of a server's log that report an error."""
-    return [
-        line.strip()
-        for line in text.splitlines()
-        if _ERROR_LINE.search(line) and not any(b.search(line) for b in plan.benign)
-    ]
+    """The lines of a recovering server's log that report an error worth a failure."""
+    return [line for line in error_lines(text) if not any(b.search(line) for b in plan.benign)]
 
 
 def recovered_lsn(plan: RecoveryPlan, text: str) -> Lsn | None:

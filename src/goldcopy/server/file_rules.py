@@ -11,11 +11,11 @@ from typing import Literal
 Kind = Literal["space", "plain", "unknown", "skip"]
 
 # Files of engines and of the server's own that are copied as they are
-_KNOWN_SUFFIXES = frozenset(
-    ".frm .par .opt .isl .sdi .cfg .cfp .MYD .MYI .MRG .MAD .MAI .CSV .CSM .ARZ .ARM .ARN .TRG .TRN .TMD .BAK "
-    ".SDI .myd .myi".split()
-)
-_OUTSIDE_INNODB = frozenset(".MYD .MYI .MAD .CSV .ARZ .MRG .myd".split())
+_OUTSIDE_INNODB = frozenset({".MYD", ".MAD", ".CSV", ".ARZ", ".MRG"})
+_KNOWN_SUFFIXES = _OUTSIDE_INNODB | {
+    ".MYI", ".MAI", ".CSM", ".ARM", ".ARN", ".TRG", ".TRN", ".TMD", ".BAK", ".frm", ".par", ".opt", ".isl", ".sdi",
+    ".cfg", ".cfp",
+}  # fmt: skip
 _KNOWN_AT_TOP = re.compile(
     r"aria_log(_control|\.\d+)|ib_buffer_pool|undo_\d+_trunc\.log|(mysql|mariadb)_upgrade_(info|history)"
     r"|debian-.*\.flag|mysqld\.my|component_.*\.cnf|mysql_upgrade_history|.*\.sdi|.*\.isl|db\.opt"
@@ -125,8 +125,8 @@ def layout(
 
 
 _FILE_VARIABLES = (
-    "pid_file", "socket", "mysqlx_socket", "log_error", "general_log_file", "slow_query_log_file", "relay_log_info_file",
-    "log_bin_index", "relay_log_index", "master_info_file", "log_tc",
+    "pid_file", "socket", "mysqlx_socket", "log_error", "general_log_file", "slow_query_log_file",
+    "relay_log_info_file", "log_bin_index", "relay_log_index", "master_info_file", "log_tc",
 )  # fmt: skip
 _DIRECTORY_VARIABLES = ("innodb_temp_tablespaces_dir", "innodb_doublewrite_dir", "tmpdir", "slave_load_tmpdir")
 
