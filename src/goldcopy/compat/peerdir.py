@@ -1,66 +1,29 @@
-"""A backup directory as the peers lay it out: which files say what, read and rewritten (``peer-formats.md`` 3, 4).
-
-Whoever wrote the directory, mariadb-backup, XtraBackup or we ourselves, it is read the same way.
-"""
+"""A backup directory as the peers lay it out: what it says of itself, whoever wrote it (``peer-formats.md`` 3, 4)."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
 
+from goldcopy.compat.infofiles import CONFIG_NAME, PREFIXES, Checkpoints, Info
+from goldcopy.dialect.peers import Peer, peer_of
 from goldcopy.errors import BackupInvalid, Unsupported, UsageError
 from goldcopy.formats import Family
 from goldcopy.image.manifest import MANIFEST_NAME, Manifest, load
 from goldcopy.restore.durable import write_file
 
-CONFIG_NAME = "backup-my.cnf"
-BINLOG_POS_NAME = "xtrabackup_binlog_pos_innodb"
 REDO_NAME = "ib_logfile0"
-MYSQL_REDO_NAME = "xtrabackup_logfile"
-# The older name stays behind in directories that a newer tool has prepared: the newer one is the truth then
-PREFIXES = ("mariadb_backup_", "xtrabackup_")
 INFO_KINDS = ("checkpoints", "info", "binlog_info", "slave_info", "galera_info")
-PREPARED = ("log-applied", "full-prepared")
-
-
-@dataclass(frozen=True)
-class Checkpoints:
-    """The checkpoints file. ``more``: the lines after the four that every family has, in their order."""
-
-    backup_type: str
-    from_lsn: int
-    to_lsn: int
-    last_lsn: int
-    more: tuple[tuple[str, str], ...] = ()
-
-    def render(self) -> str:
-        """The text as every family writes it."""
-        lines = [
-            ("backup_type", self.backup_type),
-            ("from_lsn", str(self.from_lsn)),
-            ("to_lsn", str(self.to_lsn)),
-            ("last_lsn", str(self.last_lsn)),
-            *self.more,
-        ]
-        return "".join(f"{key} = {value}\n" for key, value in lines)
-
-
-def parse_checkpoints(text: str, where: str) -> Checkpoints:
-    """Read the file's text. Raises BackupInvalid, naming ``where``, without type and LSNs."""
-    pairs = [(k.strip(), v.strip()) for k, sep, v in (line.partition("=") for line in text.splitlines()) if sep]
-    try:
-        (_, kind), (_, start), (_, to), (_, last) = pairs[:4]
-        return Checkpoints(kind, int(start), int(to), int(last), tuple(pairs[4:]))
-    except ValueError:
-        raise BackupInvalid(f"Error: failed to read metadata from '{where}'") from None
+_NEWEST_MARIADB = PREFIXES[0]
 
 
 @dataclass(frozen=True)
 class PeerDir:
     """What the directory says of itself.
 
-    ``checkpoints_name``: the file they were read from. ``server_version``: of the source, "" when no file tells.
-    ``settings``: ``[mysqld]`` of backup-my.cnf in its order, names with underscores. ``manifest``: ours, if any.
+    ``checkpoints_name``: the file they were read from. ``server_version``: of the source. ``peer``: whose spelling
+    it is in. ``settings``: the ``[mysqld]`` group of backup-my.cnf in its order, names with underscores.
+    ``manifest``: ours, if there is one.
     """
 
     directory: str
@@ -68,27 +31,28 @@ class PeerDir:
     checkpoints: Checkpoints
     family: Family
     server_version: str
-    uuid: str
-    partial: bool
+    peer: Peer
+    info: Info
     settings: tuple[tuple[str, str], ...]
     manifest: Manifest | None = None
 
     @property
     def prepared(self) -> bool:
         """Whether redo has been applied to it."""
-        return self.checkpoints.backup_type in PREPARED
+        return self.checkpoints.prepared
+
+    @property
+    def partial(self) -> bool:
+        """Whether it holds only the tables that a filter let through."""
+        return self.info.partial or (self.manifest is not None and self.manifest.partial)
 
     def path(self, name: str) -> str:
         """Where a file of the directory lies."""
         return os.path.join(self.directory, name)
 
-    def setting(self, name: str, default: str = "") -> str:
-        """The last value of a setting of backup-my.cnf."""
-        return dict(self.settings).get(name, default)
-
     def with_checkpoints(self, checkpoints: Checkpoints) -> PeerDir:
         """Rewrite the checkpoints file, durably."""
-        write_file(self.path(self.checkpoints_name), checkpoints.render().encode())
+        write_file(self.path(self.checkpoints_name), checkpoints.render(self.peer).encode())
         return replace(self, checkpoints=checkpoints)
 
 
@@ -103,7 +67,8 @@ def read_text(path: str) -> str:
 
 def find_file(directory: str, kind: str) -> str:
     """The name of an information file (``checkpoints``, ``info``...) as it is called there, "" without one."""
-    names = (prefix + kind for prefix in PREFIXES)
+    # a newer tool leaves the older name beside its own when it has prepared the directory
+    names = (f"{prefix}_{kind}" for prefix in PREFIXES)
     return next((name for name in names if os.path.exists(os.path.join(directory, name))), "")
 
 
@@ -130,44 +95,34 @@ def _unquoted(value: str) -> str:
 def read_peer_dir(directory: str) -> PeerDir:
     """Read a backup directory. Raises BackupInvalid when it is none, Unsupported for another tool's MySQL backup."""
     home = os.path.abspath(directory)
-    config = read_text(os.path.join(home, CONFIG_NAME))
     name = find_file(home, "checkpoints")
     if not name:
         raise BackupInvalid(
             f"Error: failed to read metadata from '{home}/xtrabackup_checkpoints'",
             hint="a backup that did not end with completed OK! cannot be used",
         )
+    checkpoints = Checkpoints.parse(read_text(os.path.join(home, name)))
     info_name = find_file(home, "info")
-    info = _pairs(read_text(os.path.join(home, info_name))) if info_name else {}
+    info = Info.parse(read_text(os.path.join(home, info_name))) if info_name else Info()
     manifest = load(home) if os.path.exists(os.path.join(home, MANIFEST_NAME)) else None
-    version = manifest.server.version if manifest else info.get("server_version", "") or _creator_version(home)
-    found = PeerDir(
-        home,
-        name,
-        parse_checkpoints(read_text(os.path.join(home, name)), os.path.join(home, name)),
-        manifest.server.family if manifest else _family(version, name),
-        version,
-        info.get("uuid", ""),
-        info.get("partial") == "Y",
-        parse_settings(config),
-        manifest,
-    )
-    _refuse_foreign(found)
+    version = _version(home, info, manifest, name)
+    family = _family(home, version, manifest)
+    settings = parse_settings(read_text(os.path.join(home, CONFIG_NAME)))
+    return PeerDir(home, name, checkpoints, family, version, peer_of(family, version), info, settings, manifest)
+
+
+def _version(home: str, info: Info, manifest: Manifest | None, checkpoints_name: str) -> str:
+    """The source's version: our manifest, the info file, or what the tool wrote into the redo log's header."""
+    found = manifest.server.version if manifest else info.server_version or _creator_version(home)
+    if not found:
+        raise BackupInvalid(
+            f"{home}: no file tells the version of the server that was backed up",
+            hint=f"put xtrabackup_info back beside {checkpoints_name}; the backup wrote it",
+        )
     return found
 
 
-def _pairs(text: str) -> dict[str, str]:
-    return {k.strip(): v.strip() for k, _, v in (line.partition("=") for line in text.splitlines())}
-
-
-def _family(version: str, checkpoints_name: str) -> Family:
-    if "mariadb" in version.lower() or checkpoints_name.startswith("mariadb"):
-        return "mariadb"
-    return "mysql" if version else "mariadb"
-
-
 def _creator_version(home: str) -> str:
-    """The version that the tool wrote into the redo log's header: ``Backup 10.11.19-MariaDB``."""
     try:
         with open(os.path.join(home, REDO_NAME), "rb") as f:
             creator = f.read(48)[16:].split(b"\0")[0].decode("ascii", "replace")
@@ -176,20 +131,23 @@ def _creator_version(home: str) -> str:
     return creator.removeprefix("Backup ") + "-MariaDB" if creator.startswith("Backup ") else ""
 
 
-def _refuse_foreign(found: PeerDir) -> None:
-    if found.family == "mysql" and found.manifest is None:
-        raise Unsupported(
-            f"{found.directory} was taken by Percona XtraBackup ({found.server_version}): its redo log is in a form"
-            " of its own, which only that program applies",
-            hint="prepare it with the XtraBackup that took it and restore the result with --copy-back here or there;"
-            " or take a new backup with Goldcopy",
-        )
+def _family(home: str, version: str, manifest: Manifest | None) -> Family:
+    """Raises Unsupported for a MySQL backup that is not ours."""
+    if manifest is not None:
+        return manifest.server.family
+    if "mariadb" in version.lower():
+        return "mariadb"
+    raise Unsupported(
+        f"{home} was taken by Percona XtraBackup (of MySQL {version}): its redo log is in a form of its own,"
+        " which only that program applies",
+        hint="prepare it with the XtraBackup that took it, then --copy-back works here too; or take a new backup",
+    )
 
 
-def refuse_incremental(peer: PeerDir) -> None:
+def refuse_incremental(found: PeerDir) -> None:
     """Raises UsageError when the directory holds an increment: it cannot be prepared by itself."""
-    if peer.checkpoints.backup_type == "incremental":
+    if found.checkpoints.backup_type == "incremental":
         raise UsageError(
-            f"{peer.directory}: This target does not have correct metadata. It is an increment",
-            hint=f"--prepare --target-dir=FULL --incremental-dir={peer.directory}",
+            f"{found.directory}: This target does not have correct metadata: it is an increment",
+            hint=f"--prepare --target-dir=FULL --incremental-dir={found.directory}",
         )

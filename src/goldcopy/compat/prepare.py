@@ -1,0 +1,214 @@
+"""``--prepare`` on a directory in the peers' format, whoever wrote it: increments overlaid, redo applied, exported."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from goldcopy.compat.ddlmarks import apply_marks
+from goldcopy.compat.increments import ROCKSDB, read_increment, refuse_packed
+from goldcopy.compat.infofiles import BINLOG_POS_INNODB_NAME, Checkpoints, binlog_pos_innodb
+from goldcopy.compat.peerdir import PeerDir, read_peer_dir, read_text, refuse_incremental
+from goldcopy.compat.prepare_mysql import check_base, finish_mysql, take_over_manifest
+from goldcopy.errors import BackupInvalid, UsageError
+from goldcopy.events import Emit, Note, Phase, Warn
+from goldcopy.restore.durable import write_file
+from goldcopy.restore.export import ExportRequest, export_tables
+from goldcopy.restore.inplace import Overlay, replace_directory
+from goldcopy.restore.redo_only import RedoRequest, apply_redo, discard_saved
+
+PENDING_NAME = "goldcopy.increment"
+DEFAULT_MEMORY_BYTES = 100 << 20
+_HIGHEST_FORCE = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareRequest:
+    """``--prepare``. ``memory_bytes``: --use-memory. ``apply_log_only``: MySQL only: more increments follow.
+
+    ``force_recovery``: --innodb-force-recovery as given. ``rollback_prepared``: --rollback-prepared-trx.
+    ``ignore_chain``: overlay the increment although the LSNs do not meet. ``mysqld``: the server binary, "" = found by
+    version; ``force_binary``: one of another version may do. ``server_options``: for the recovering server.
+    """
+
+    target_dir: str
+    incremental_dir: str = ""
+    export: bool = False
+    apply_log_only: bool = False
+    memory_bytes: int = DEFAULT_MEMORY_BYTES
+    force_recovery: int = 0
+    rollback_prepared: bool = False
+    ignore_chain: bool = False
+    parallel: int = 1
+    mysqld: str = ""
+    force_binary: bool = False
+    server_options: tuple[str, ...] = ()
+
+
+def prepare(request: PrepareRequest, emit: Emit) -> PeerDir:
+    """Make the directory consistent. Returns what it says of itself afterwards.
+
+    Raises BackupInvalid, UsageError, RecoveryFailed, KeyMissing, PageCorrupt, Unsupported. After any of them, and after
+    a kill, the same call may be made again.
+    """
+    target = read_peer_dir(request.target_dir)
+    refuse_incremental(target)
+    refuse_packed(target.directory)
+    increment = read_peer_dir(request.incremental_dir) if request.incremental_dir else None
+    _tell_state(target, emit)
+    _check_pending(target, increment)
+    if increment is not None:
+        _check_chain(target, increment, request, emit)
+        refuse_packed(increment.directory)
+    apply_marks(target.directory)
+    if increment is not None:
+        _overlay(target, increment, request, emit)
+    target = _recover(target, increment, request, emit)
+    _forget_pending(target)
+    if request.export:
+        export_tables(_export_request(target, request), emit)
+    return target
+
+
+def _tell_state(target: PeerDir, emit: Emit) -> None:
+    emit(Note(f"This target seems to be {'already prepared' if target.prepared else 'not prepared yet'}."))
+
+
+# -- increments --------------------------------------------------------------------------------------------------
+
+
+def _lsns(checkpoints: Checkpoints) -> str:
+    return f"{checkpoints.from_lsn} {checkpoints.to_lsn} {checkpoints.last_lsn}"
+
+
+def _check_pending(target: PeerDir, increment: PeerDir | None) -> None:
+    """An increment that was laid over in part must be finished first."""
+    pending = read_text(target.path(PENDING_NAME)).split("\n")
+    if pending[0] and (increment is None or _lsns(increment.checkpoints) != pending[0]):
+        raise BackupInvalid(
+            f"{target.directory} is half way to an increment (LSNs {pending[0]}): laying it over was interrupted",
+            hint=f"run --prepare with --incremental-dir={pending[1]} again; it goes on where it stopped",
+        )
+
+
+def _check_chain(target: PeerDir, increment: PeerDir, request: PrepareRequest, emit: Emit) -> None:
+    if increment.checkpoints.backup_type != "incremental":
+        raise UsageError(f"{increment.directory} is no increment (backup_type {increment.checkpoints.backup_type})")
+    emit(Note(f"incremental backup from {increment.checkpoints.from_lsn} is enabled."))
+    if not target.prepared:
+        raise BackupInvalid(
+            "error: applying incremental backup needs a prepared target.",
+            hint=f"--prepare --target-dir={target.directory} first, without an increment",
+        )
+    if target.family != increment.family:
+        raise BackupInvalid(f"{increment.directory} is of {increment.family}, {target.directory} of {target.family}")
+    if read_text(target.path(PENDING_NAME)):
+        return
+    check_base(target, increment)
+    if target.checkpoints.to_lsn != increment.checkpoints.from_lsn:
+        if not request.ignore_chain:
+            raise BackupInvalid(
+                "This incremental backup seems not to be proper for the target. Check 'to_lsn' of the target and"
+                " 'from_lsn' of the incremental.",
+                hint=f"to_lsn is {target.checkpoints.to_lsn}, from_lsn {increment.checkpoints.from_lsn}: increments are"
+                " applied in the order in which they were taken, each once",
+            )
+        emit(Warn("chain", "the increment does not continue the target: tables may be damaged"))
+
+
+def _overlay(target: PeerDir, increment: PeerDir, request: PrepareRequest, emit: Emit) -> None:
+    emit(Phase("overlay", f"{increment.directory} is laid over {target.directory}"))
+    contents = read_increment(increment, partial=target.partial or increment.partial)
+    mark = f"{_lsns(increment.checkpoints)}\n{increment.directory}\n"
+    write_file(target.path(PENDING_NAME), mark.encode("utf-8", "surrogateescape"))
+    discard_saved(target.directory)
+    Overlay(target.directory, contents, emit, threads=request.parallel).run()
+    _replace_engine_files(target, increment)
+    if increment.manifest is not None and target.manifest is not None:
+        take_over_manifest(target, increment.manifest)
+
+
+def _replace_engine_files(target: PeerDir, increment: PeerDir) -> None:
+    """What belongs together as a set: Aria's logs, RocksDB's directory."""
+    for name in os.listdir(target.directory):
+        if name.startswith("aria_log") and not os.path.exists(increment.path(name)):
+            os.unlink(target.path(name))
+    if os.path.isdir(increment.path(ROCKSDB)):
+        replace_directory(increment.path(ROCKSDB), target.path(ROCKSDB))
+
+
+def _forget_pending(target: PeerDir) -> None:
+    if os.path.exists(target.path(PENDING_NAME)):
+        os.unlink(target.path(PENDING_NAME))
+
+
+# -- recovery ----------------------------------------------------------------------------------------------------
+
+
+def _force_recovery(request: PrepareRequest, emit: Emit) -> int:
+    value = min(request.force_recovery, _HIGHEST_FORCE)
+    if value != request.force_recovery:
+        emit(
+            Warn(
+                "force-recovery",
+                f"option 'innodb_force_recovery': unsigned value {request.force_recovery} adjusted to {value}",
+            )
+        )
+    if value:
+        emit(Note(f"innodb_force_recovery = {value}"))
+    return value
+
+
+def _recover(target: PeerDir, increment: PeerDir | None, request: PrepareRequest, emit: Emit) -> PeerDir:
+    force = _force_recovery(request, emit)
+    if target.family == "mysql":
+        if not request.apply_log_only:
+            finish_mysql(
+                read_peer_dir(target.directory),
+                request.memory_bytes,
+                request.mysqld,
+                request.server_options,
+                request.force_binary,
+                emit,
+            )
+        return _write_checkpoints(target, increment, last=not request.apply_log_only)
+    newest = increment or target
+    emit(Note("Starting InnoDB instance for recovery."))
+    emit(Note(f"Using {request.memory_bytes} bytes for buffer pool (set by --use-memory parameter)"))
+    applied = apply_redo(
+        RedoRequest(
+            directory=target.directory,
+            version=newest.server_version,
+            settings=newest.settings or target.settings,
+            last_lsn=newest.checkpoints.last_lsn,
+            memory_bytes=request.memory_bytes,
+            force_recovery=force,
+            binary=request.mysqld,
+            force_binary=request.force_binary,
+            extra=request.server_options,
+        ),
+        emit,
+    )
+    if applied.binlog_file:
+        emit(Note(f"Last binlog file {applied.binlog_file}, position {applied.binlog_position}"))
+        text = binlog_pos_innodb(applied.binlog_file, applied.binlog_position)
+        write_file(target.path(BINLOG_POS_INNODB_NAME), text.encode())
+    return _write_checkpoints(target, increment, last=True)
+
+
+def _write_checkpoints(target: PeerDir, increment: PeerDir | None, *, last: bool) -> PeerDir:
+    end = increment.checkpoints if increment else None
+    return target.with_checkpoints(target.checkpoints.after_prepare(target.peer, end, last))
+
+
+def _export_request(target: PeerDir, request: PrepareRequest) -> ExportRequest:
+    now = read_peer_dir(target.directory)
+    return ExportRequest(
+        directory=now.directory,
+        version=now.server_version,
+        settings=now.settings,
+        memory_bytes=request.memory_bytes,
+        binary=request.mysqld,
+        force_binary=request.force_binary,
+        extra=request.server_options,
+    )

@@ -1,0 +1,34 @@
+"""What ``--prepare`` does otherwise for MySQL: increments need no replay there, so only the last pass recovers."""
+
+from __future__ import annotations
+
+from goldcopy.compat.peerdir import PeerDir
+from goldcopy.errors import BackupInvalid
+from goldcopy.events import Emit
+from goldcopy.image.manifest import Manifest
+from goldcopy.restore.inplace_mysql import recover_in_place, take_over
+from goldcopy.restore.recovery import RecoveryOptions
+
+
+def take_over_manifest(target: PeerDir, newest: Manifest) -> None:
+    """The target is what the increment's manifest describes now."""
+    take_over(target.directory, newest)
+
+
+def check_base(target: PeerDir, increment: PeerDir) -> None:
+    """Raises BackupInvalid unless the increment was taken against what the target holds."""
+    if target.manifest is None or increment.manifest is None:
+        return
+    if increment.manifest.base_id and increment.manifest.base_id != target.manifest.id:
+        raise BackupInvalid(
+            f"{increment.directory} was taken against another backup than {target.directory} holds",
+            hint="increments are applied in the order in which they were taken, each once",
+        )
+
+
+def finish_mysql(
+    target: PeerDir, memory_bytes: int, mysqld: str, extra: tuple[str, ...], force_binary: bool, emit: Emit
+) -> None:
+    """Recover the directory: what is open is rolled back."""
+    options = RecoveryOptions(binary=mysqld, memory_bytes=memory_bytes, extra=extra, force=force_binary)
+    recover_in_place(target.directory, options, emit)

@@ -1,0 +1,178 @@
+"""Make tables importable elsewhere: the server itself writes .cfg (and .cfp) beside every InnoDB tablespace.
+
+``FLUSH TABLES ... FOR EXPORT`` writes them, and UNLOCK TABLES removes them again: so each gets a second name while
+the tables are locked, and its own name back afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import pymysql
+from pymysql.cursors import Cursor
+
+from goldcopy.dialect import choose
+from goldcopy.errors import RecoveryFailed
+from goldcopy.events import Emit, Note, Phase, Warn
+from goldcopy.restore.log_header import mark_restored
+from goldcopy.restore.redo_only import server_options
+from goldcopy.restore.remote import confined
+from goldcopy.server.process import RecoveryRun, find_server_binary
+
+LOG_NAME = "goldcopy-export.log"
+_KEPT = ".goldcopy-exported"
+_WRITTEN = (".cfg", ".cfp")
+_AT_ONCE = 100
+_ROLLED_BACK = "Rolled back recovered transaction"
+_TABLES = (
+    "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES"
+    " WHERE TABLE_TYPE = 'BASE TABLE' AND ENGINE = 'InnoDB' AND TABLE_SCHEMA NOT IN ('mysql', 'information_schema',"
+    " 'performance_schema', 'sys') ORDER BY TABLE_SCHEMA, TABLE_NAME"
+)
+_FULLTEXT = (
+    "SELECT DISTINCT TABLE_SCHEMA, TABLE_NAME FROM information_schema.STATISTICS WHERE INDEX_TYPE = 'FULLTEXT'"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest:
+    """A recovered directory. ``settings``: of backup-my.cnf, or the source's variables by name.
+
+    ``memory_bytes``: buffer pool. ``binary``, ``force_binary``: see ``find_server_binary``. ``extra``: server options.
+    """
+
+    directory: str
+    version: str
+    settings: tuple[tuple[str, str], ...]
+    memory_bytes: int
+    binary: str = ""
+    force_binary: bool = False
+    extra: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table by its real name."""
+
+    schema: str
+    name: str
+
+    @property
+    def quoted(self) -> str:
+        """For SQL."""
+        return ".".join("`" + part.replace("`", "``") + "`" for part in (self.schema, self.name))
+
+
+def export_tables(request: ExportRequest, emit: Emit) -> int:
+    """Start a server on the directory, which rolls back what is open, and have every table exported.
+
+    Returns how many tables have their files now. Raises RecoveryFailed. Tables that cannot be exported are told in a
+    Warn; they do not stop the others.
+    """
+    dialect = choose(request.version, force=True)
+    binary = find_server_binary(dialect.family, request.version, request.binary, force=request.force_binary)
+    emit(Phase("export", f"tables are prepared for import elsewhere by {binary}"))
+    options = [
+        *server_options(dialect, request.settings, request.memory_bytes),
+        "--skip-grant-tables",
+        "--loose-innodb-encryption-threads=0",
+        *request.extra,
+    ]
+    before = set(os.listdir(request.directory))
+    log = os.path.join(request.directory, LOG_NAME)
+    try:
+        with confined(request.directory, binary) as program, RecoveryRun(
+            program, request.directory, options, log, emit
+        ) as run:
+            run.wait_ready()
+            count = _export(run.socket_path, request.directory, emit)
+            run.stop()
+            _tell_rollbacks(run.log_text(), emit)
+    finally:
+        _give_names_back(request.directory)
+        _tidy(request.directory, before)
+    redo = os.path.join(request.directory, "ib_logfile0")
+    if dialect.family == "mariadb" and os.path.exists(redo):
+        mark_restored(redo)
+    return count
+
+
+def _tell_rollbacks(text: str, emit: Emit) -> None:
+    for line in text.splitlines():
+        if _ROLLED_BACK in line:
+            emit(Note(line[line.index(_ROLLED_BACK) :]))
+
+
+def _export(socket: str, directory: str, emit: Emit) -> int:
+    try:
+        connection = pymysql.connect(unix_socket=socket, user="root", read_timeout=3600)
+    except pymysql.Error as e:
+        raise RecoveryFailed(f"the recovered server cannot be asked for its tables: {e}") from e
+    with closing(connection), connection.cursor() as cursor:
+        tables = _tables(cursor, _TABLES)
+        for table in _tables(cursor, _FULLTEXT):
+            if table in tables:
+                emit(Warn("fulltext", f"{table.quoted}: fulltext indexes are not exported, IMPORT rebuilds them"))
+        return sum(_flush(cursor, group, directory, emit) for group in _groups(tables))
+
+
+def _tables(cursor: Cursor, sql: str) -> list[Table]:
+    cursor.execute(sql)
+    return [Table(_text(schema), _text(name)) for schema, name in cursor.fetchall()]
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _groups(tables: Sequence[Table]) -> Iterator[Sequence[Table]]:
+    for at in range(0, len(tables), _AT_ONCE):
+        yield tables[at : at + _AT_ONCE]
+
+
+def _flush(cursor: Cursor, tables: Sequence[Table], directory: str, emit: Emit) -> int:
+    """Export some tables together; one that refuses is found by halving."""
+    try:
+        cursor.execute(f"FLUSH TABLES {', '.join(t.quoted for t in tables)} FOR EXPORT")
+    except pymysql.Error as e:
+        cursor.execute("UNLOCK TABLES")
+        if len(tables) == 1:
+            emit(Warn("export", f"{tables[0].quoted} cannot be exported: {e.args[-1]}"))
+            return 0
+        half = len(tables) // 2
+        return _flush(cursor, tables[:half], directory, emit) + _flush(cursor, tables[half:], directory, emit)
+    _keep_written(directory, {t.schema for t in tables})
+    cursor.execute("UNLOCK TABLES")
+    return len(tables)
+
+
+def _keep_written(directory: str, _schemas: set[str]) -> None:
+    for path in _files(directory, _WRITTEN):
+        kept = path + _KEPT
+        if os.path.exists(kept):
+            os.unlink(kept)
+        os.link(path, kept)
+
+
+def _give_names_back(directory: str) -> None:
+    for path in _files(directory, (_KEPT,)):
+        os.rename(path, path.removesuffix(_KEPT))
+
+
+def _files(directory: str, suffixes: tuple[str, ...]) -> Iterator[str]:
+    for entry in os.scandir(directory):
+        if entry.is_dir(follow_symlinks=False):
+            for name in os.listdir(entry.path):
+                if name.endswith(suffixes):
+                    yield os.path.join(entry.path, name)
+
+
+def _tidy(directory: str, before: set[str]) -> None:
+    keep = ("ib_logfile", "undo", "aria_log", "#innodb_redo", "ibtmp")
+    for name in set(os.listdir(directory)) - before:
+        path = os.path.join(directory, name)
+        if not name.startswith(keep) and not os.path.isdir(path):
+            os.unlink(path)

@@ -1,0 +1,259 @@
+"""Lay an increment over a full backup, in place: tablespaces are matched by id, pages written at their numbers.
+
+Every step may be interrupted and done again: files are found by the id in their first page wherever an earlier
+attempt left them, pages are written at fixed offsets, other files are replaced in one step, and removal comes last.
+Memory is bounded by one buffer per thread.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from goldcopy.errors import BackupInvalid, NoSpace
+from goldcopy.events import Emit, Note, Progress
+from goldcopy.formats.delta import read_header
+from goldcopy.image import osfile
+from goldcopy.restore.durable import replace_copy
+from goldcopy.restore.holes import punch_tails
+
+_NO_ID = 0
+_SPACE_ID_AT, _SIZE_AT = 34, 46
+_PARKED = "goldcopy_parked_"
+_RUN_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One tablespace of an increment. ``path``: its name from now on, relative. ``source``: the file with its pages.
+
+    ``page_size``: bytes of a page of a delta; 0 = ``source`` is a whole tablespace. ``space_id``: 0 = unknown, or
+    the system tablespace: matched by name.
+    """
+
+    path: str
+    source: str
+    page_size: int = 0
+    space_id: int = _NO_ID
+
+
+@dataclass(frozen=True)
+class Increment:
+    """What is laid over. ``files``: (relative path, absolute source) of everything that is no tablespace.
+
+    ``directories``: all database directories of the increment, empty ones too. ``kept``: files of the base that the
+    increment knows to be unchanged. ``partial``: what the increment does not hold stays as it is.
+    """
+
+    pieces: tuple[Piece, ...]
+    files: tuple[tuple[str, str], ...]
+    directories: frozenset[str]
+    kept: frozenset[str] = frozenset()
+    partial: bool = False
+
+
+class Overlay:
+    """Lays one increment over the backup in ``base``.
+
+    Raises BackupInvalid when a delta is damaged or its tablespace cannot be found, NoSpace. What was begun is
+    finished by running it again with the same increment; until then the base is neither the old nor the new state.
+    """
+
+    def __init__(self, base: str, increment: Increment, emit: Emit, *, threads: int = 1) -> None:
+        self._base, self._increment, self._emit, self._threads = base, increment, emit, threads
+        self._total = sum(os.stat(p.source).st_size for p in increment.pieces)
+
+    def run(self) -> None:
+        """Do it; durable when it returns."""
+        try:
+            self._tablespaces()
+            self._plain_files()
+        except OSError as e:
+            if e.errno == 28:
+                raise NoSpace(f"no space to lay the increment over {self._base}: {e}") from e
+            raise
+        fd = os.open(self._base, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            osfile.syncfs(fd)
+        finally:
+            os.close(fd)
+
+    def _path(self, relative: str) -> str:
+        return os.path.join(self._base, relative)
+
+    # -- tablespaces ------------------------------------------------------------------------------------------
+
+    def _tablespaces(self) -> None:
+        places = self._place_by_id()
+        self._move(places)
+        for piece in self._increment.pieces:
+            os.makedirs(os.path.dirname(self._path(piece.path)), mode=0o750, exist_ok=True)
+        with ThreadPoolExecutor(self._threads) as pool:
+            for done, (piece, size) in enumerate(pool.map(self._apply, self._increment.pieces), 1):
+                self._emit(Note(f"{piece.path}: {size} bytes", detail=True))
+                self._emit(Progress("overlay", done, len(self._increment.pieces), "files"))
+
+    def _place_by_id(self) -> dict[str, int]:
+        """Tablespace files of the base by name -> id. 0 where the first page was never written."""
+        return {path: space_id_of(self._path(path)) for path in _ibd_files(self._base)}
+
+    def _move(self, places: dict[str, int]) -> None:
+        """Give every file its new name, by way of a parked one; remove what the increment does not know."""
+        wanted = {p.space_id: p.path for p in self._increment.pieces if p.space_id and p.path.endswith(".ibd")}
+        names = {p.path for p in self._increment.pieces}
+        parked: dict[str, str] = {}
+        for path, space_id in places.items():
+            target = wanted.get(space_id) if space_id else path if path in names else None
+            if target == path:
+                continue
+            if target is None:
+                self._drop(path, path in names)
+                continue
+            parked[target] = os.path.join(os.path.dirname(path), f"{_PARKED}{space_id}.ibd")
+            os.rename(self._path(path), self._path(parked[target]))
+        for target, aside in parked.items():
+            os.makedirs(os.path.dirname(self._path(target)), mode=0o750, exist_ok=True)
+            self._emit(Note(f"Renaming {aside} to {target}", detail=True))
+            os.rename(self._path(aside), self._path(target))
+
+    def _drop(self, path: str, name_taken: bool) -> None:
+        """A tablespace that the increment does not hold was dropped, unless it is just not part of a partial one."""
+        if name_taken or not self._increment.partial:
+            self._emit(Note(f"Removing {path}", detail=True))
+            os.unlink(self._path(path))
+
+    def _apply(self, piece: Piece) -> tuple[Piece, int]:
+        target = self._path(piece.path)
+        if not piece.page_size:
+            replace_copy(piece.source, target)
+            return piece, os.stat(target).st_size
+        self._emit(Note(f"Applying {piece.source} to {target}...", detail=False))
+        return piece, apply_delta(piece.source, target, piece.page_size)
+
+    # -- the rest ---------------------------------------------------------------------------------------------
+
+    def _plain_files(self) -> None:
+        for path, source in self._increment.files:
+            os.makedirs(os.path.dirname(self._path(path)), mode=0o750, exist_ok=True)
+            replace_copy(source, self._path(path))
+        if not self._increment.partial:
+            self._remove_gone()
+        for directory in sorted(self._increment.directories):
+            os.makedirs(self._path(directory), mode=0o750, exist_ok=True)
+
+    def _remove_gone(self) -> None:
+        """Files of databases that the increment does not hold, and databases that are empty by that."""
+        present = {path for path, _ in self._increment.files} | {p.path for p in self._increment.pieces}
+        present |= self._increment.kept
+        for root, _dirs, files in os.walk(self._base, topdown=False):
+            directory = os.path.relpath(root, self._base)
+            if directory == ".":
+                continue
+            for name in files:
+                if os.path.join(directory, name) not in present:
+                    os.unlink(os.path.join(root, name))
+            if directory not in self._increment.directories and not os.listdir(root):
+                os.rmdir(root)
+
+
+def _ibd_files(base: str) -> Iterator[str]:
+    for root, _dirs, files in os.walk(base):
+        for name in files:
+            if name.endswith(".ibd"):
+                yield os.path.relpath(os.path.join(root, name), base)
+
+
+def space_id_of(path: str) -> int:
+    """The tablespace id in a file's first page; 0 where that was never written. Raises OSError."""
+    with open(path, "rb") as f:
+        head = f.read(_SPACE_ID_AT + 4)
+    return int.from_bytes(head[_SPACE_ID_AT:], "big") if len(head) == _SPACE_ID_AT + 4 else _NO_ID
+
+
+def apply_delta(delta: str, target: str, page_size: int) -> int:
+    """Write every page of a delta file at its number into ``target``, which is made if it is not there.
+
+    Returns the file's size. Raises BackupInvalid when the delta is cut short or is none.
+    """
+    out = os.open(target, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    try:
+        sparse = _is_sparse(out)
+        with open(delta, "rb", buffering=0) as source:
+            for numbers in _clusters(source.fileno(), delta, page_size):
+                for first, count, offset in numbers:
+                    _copy_run(source.fileno(), delta, out, (first, count, offset), page_size, sparse=sparse)
+        return _extend(out, page_size)
+    finally:
+        os.close(out)
+
+
+Run = tuple[int, int, int]
+
+
+def _clusters(fd: int, path: str, page_size: int) -> Iterator[list[Run]]:
+    """Runs of neighbouring pages in each cluster: (first page number, count, offset in the delta)."""
+    offset, last = 0, False
+    while not last:
+        header = os.pread(fd, page_size, offset)
+        try:
+            numbers, last = read_header(header, page_size)
+        except ValueError as e:
+            raise BackupInvalid(f"{path} is not valid .delta file: {e}") from e
+        offset += page_size
+        yield list(_runs(numbers, offset, page_size))
+        offset += len(numbers) * page_size
+
+
+def _runs(numbers: Iterable[int], offset: int, page_size: int) -> Iterator[Run]:
+    first = count = -1
+    for number in numbers:
+        if number == first + count and count * page_size < _RUN_BYTES:
+            count += 1
+        else:
+            if count > 0:
+                yield first, count, offset
+                offset += count * page_size
+            first, count = number, 1
+    if count > 0:
+        yield first, count, offset
+
+
+def _copy_run(fd: int, path: str, out: int, run: Run, page_size: int, *, sparse: bool) -> None:
+    first, count, offset = run
+    data = os.pread(fd, count * page_size, offset)
+    if len(data) < count * page_size:
+        raise BackupInvalid(f"{path} is cut short: it ends at byte {offset + len(data)}")
+    osfile.write_at(out, memoryview(data), first * page_size)
+    if sparse:
+        punch_tails(out, memoryview(data), first * page_size, page_size)
+
+
+def _is_sparse(fd: int) -> bool:
+    st = os.fstat(fd)
+    return st.st_blocks * 512 < st.st_size
+
+
+def _extend(fd: int, page_size: int) -> int:
+    """A file may have grown by pages that were never written: give it the size that its header tells."""
+    head = os.pread(fd, _SIZE_AT + 4, 0)
+    size = os.fstat(fd).st_size
+    space_id, pages = (int.from_bytes(head[at : at + 4], "big") for at in (_SPACE_ID_AT, _SIZE_AT))
+    # The header of the system tablespace counts the pages of all its files
+    if space_id and pages * page_size > size:
+        os.ftruncate(fd, pages * page_size)
+        size = pages * page_size
+    return size
+
+
+def replace_directory(source: str, target: str) -> None:
+    """Put a copy of a whole directory (RocksDB's) in the place of another."""
+    aside = target + ".goldcopy-tmp"
+    if os.path.isdir(aside):
+        shutil.rmtree(aside)
+    shutil.copytree(source, aside)
+    if os.path.isdir(target):
+        shutil.rmtree(target)
+    os.rename(aside, target)

@@ -1,0 +1,95 @@
+"""Full recovery of a MySQL backup of ours in its own directory: redo written as a log, then crash recovery.
+
+Interrupted while the server recovers, the directory is a crashed server's: its own logs lead on, and the redo window
+must not be written again, since pages may be newer than its end by then. A mark tells the two apart.
+"""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+from goldcopy.dialect import choose
+from goldcopy.errors import RecoveryFailed
+from goldcopy.events import Emit, Note, Phase
+from goldcopy.image.chain import Image, Member
+from goldcopy.image.manifest import MANIFEST_NAME, REDO_NAME, Manifest, dump, load
+from goldcopy.restore.durable import write_file
+from goldcopy.restore.materialise import Placement
+from goldcopy.restore.recovery import RecoveryOptions, memory_for, recover
+from goldcopy.restore.sums import resum
+from goldcopy.server.process import RecoveryRun, find_server_binary
+
+PEER_REDO_NAME = "xtrabackup_logfile"
+RECOVERING_NAME = "goldcopy.recovering"
+_LOG_NAME = "goldcopy-recovery.log"
+
+
+def take_over(directory: str, newest: Manifest) -> None:
+    """After an increment was laid over ``directory``: its manifest is the increment's, as that of a full backup."""
+    spaces = tuple(msgspec.structs.replace(s, stored="full", sums="") for s in newest.spaces)
+    plain = tuple(
+        msgspec.structs.replace(p, stored="file", sums="") if p.stored == "base" else p for p in newest.plain
+    )
+    manifest = msgspec.structs.replace(
+        newest, kind="full", base_id="", base_path="", since=0, spaces=spaces, plain=plain
+    )
+    write_file(os.path.join(directory, MANIFEST_NAME), dump(manifest))
+
+
+def recover_in_place(directory: str, options: RecoveryOptions, emit: Emit) -> None:
+    """Recover, roll back, and mark the manifest as prepared. Nothing to do when it is prepared.
+
+    Raises RecoveryFailed and what ``recover`` raises; the same call may be made again afterwards.
+    """
+    manifest = load(directory)
+    if manifest.state == "prepared":
+        emit(Note("the directory has been recovered before; nothing to do"))
+        return
+    mark = os.path.join(directory, RECOVERING_NAME)
+    if os.path.exists(mark):
+        _go_on(directory, manifest, options, emit)
+    else:
+        _begin(directory, manifest, options, emit)
+    finished = msgspec.structs.replace(resum(manifest, directory), state="prepared", binlog_tail=0)
+    write_file(os.path.join(directory, MANIFEST_NAME), dump(finished))
+    os.unlink(mark)
+
+
+def _begin(directory: str, manifest: Manifest, options: RecoveryOptions, emit: Emit) -> None:
+    ours = os.path.join(directory, REDO_NAME)
+    theirs = os.path.join(directory, PEER_REDO_NAME)
+    borrowed = not os.path.exists(ours) and os.path.exists(theirs)
+    if borrowed:
+        os.link(theirs, ours)
+    try:
+        write_file(os.path.join(directory, RECOVERING_NAME), b"")
+        recover(Image((Member(directory, manifest),)), Placement(directory, inside=True), options, emit)
+    finally:
+        if borrowed:
+            os.unlink(ours)
+
+
+def _go_on(directory: str, manifest: Manifest, options: RecoveryOptions, emit: Emit) -> None:
+    """Start the server on what an interrupted recovery left."""
+    dialect = choose(manifest.server.version, force=True)
+    binary = find_server_binary(dialect.family, manifest.server.version, options.binary, force=options.force)
+    emit(Phase("recover", f"interrupted recovery goes on: {binary}"))
+    base = os.path.basename(manifest.position.binlog_file).rpartition(".")[0]
+    tail = base if base and os.path.exists(os.path.join(directory, base + ".index")) else ""
+    server_options = [
+        *dialect.recovery_options(
+            manifest.server.variables, log_bytes=64 << 20, log_files=1, binlog=tail,
+            memory_bytes=memory_for(manifest.redo.size, options.memory_bytes),
+        ),
+        *options.extra,
+    ]
+    log = os.path.join(directory, _LOG_NAME)
+    with RecoveryRun(binary, directory, server_options, log, emit) as run:
+        run.wait_ready()
+        run.stop()
+        errors = dialect.log_errors(run.log_text())
+    if errors:
+        raise RecoveryFailed("the server reported errors while it recovered:\n  " + "\n  ".join(errors[:10]))
+    os.unlink(log)
