@@ -286,7 +286,7 @@ class LabServer:
     # -- its files
     def binlogs(self) -> list[Path]:
         """Its binary logs, oldest first."""
-        return sorted(self.datadir.glob("binlog.[0-9]*"))
+        return sorted(self.datadir.glob("binlog.??????"))
 
     def position(self) -> tuple[str, int]:
         """Binlog file and position now."""

@@ -1,0 +1,55 @@
+"""What tests on real servers share: servers that end with their test, folders that go with it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from lab import catalogue, fetch
+from lab.server import LabServer, kill_all, scratch
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything below this folder needs a server."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.server)
+
+
+@pytest.fixture
+def lab_dir(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A folder for this test on a real file system; kept when ``GOLDCOPY_KEEP`` is set. Its servers are killed."""
+    folder = scratch()
+    print(f"data of this test: {folder}")
+    yield folder
+    kill_all()
+    if not os.environ.get("GOLDCOPY_KEEP"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def need(name: str) -> None:
+    """Fail when a server that every run needs is not there; skip, loudly, when it is another one."""
+    server = catalogue.by_name(name)
+    if fetch.is_there(server):
+        return
+    said = f"{name} is not below {catalogue.home()}: scripts/test fetches it"
+    if server.required:
+        pytest.fail(said)
+    pytest.skip(said)
+
+
+MakeServer = Callable[..., LabServer]
+
+
+@pytest.fixture
+def make_server(lab_dir: Path) -> MakeServer:
+    """``make_server(name, *options, init=())``: a fresh running server below the test's folder."""
+
+    def make(name: str, *options: str, init: tuple[str, ...] = (), folder: str = "source") -> LabServer:
+        need(name)
+        return LabServer(name, lab_dir / folder, options, init=init).create().start()
+
+    return make
