@@ -1,13 +1,11 @@
-"""Option files as MySQL's programs read them (mysys/my_default.c, mysql_config_editor.cc).
+"""Which option files, groups and login path belong to a command line of the peers (mysys/my_default.c).
 
-Files are read in their order and a file from top to bottom, so a later line wins; which group a line stands in
-decides only whether it is read at all. ``--defaults-file`` and its kin must come before every other option.
+How a file is read, ``server.option_files`` knows. ``--defaults-file`` and its kin must come before every other option.
 """
 
 from __future__ import annotations
 
 import os
-import stat
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,12 +14,12 @@ from goldcopy.compat.options import options_of
 from goldcopy.compat.options.declare import Face
 from goldcopy.compat.options.parser import FileOption
 from goldcopy.compat.options.values import OptionError
+from goldcopy.errors import UsageError
 from goldcopy.events import Event, Warn
+from goldcopy.server import option_files
 
-INCLUDE_DEPTH_MAX = 10
 _TOOL_GROUPS_MARIADB = ("xtrabackup", "mariabackup", "mariadb-backup")
 _SERIES_GROUPS = ("mysqld", "mariadb", "mariadbd")
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "s": " ", '"': '"', "'": "'", "\\": "\\"}
 _LOGIN_HEADER_BYTES = 4
 _LOGIN_KEY_BYTES = 20
 
@@ -154,43 +152,24 @@ class Reader:
     suffix: str = ""
     notes: list[Event] = field(default_factory=list)
 
-    def file(self, path: str, required: bool = False, depth: int = 0) -> Iterator[FileOption]:
+    def file(self, path: str, required: bool = False) -> Iterator[FileOption]:
         """The options of one file and what it includes. Raises OptionError."""
-        text = self._text(path, required)
-        if text is not None:
-            yield from self.lines(text, path, depth)
-
-    def lines(self, text: str, path: str, depth: int = 0) -> Iterator[FileOption]:
-        """The options of the text of a file."""
-        group: str | None = None
-        for number, raw in enumerate(text.splitlines(), 1):
-            line = raw.strip()
-            if not line or line[0] in "#;":
-                continue
-            if line[0] == "!":
-                yield from self._directive(line, path, number, depth)
-            elif line[0] == "[":
-                group = _group(line, path, number)
-            elif group is None:
-                raise OptionError(
-                    f"Found option without preceding group in config file {path} at line {number}",
-                    hint="a line such as [client] must stand above it",
-                )
-            elif self._base(group):
-                yield self._option(line, self._base(group), path)
-
-    def _text(self, path: str, required: bool) -> str | None:
         try:
-            mode = os.stat(path).st_mode
-            if stat.S_ISREG(mode) and mode & stat.S_IWOTH:
-                self.notes.append(Warn("option-file", f"World-writable config file '{path}' is ignored"))
-                return None
-            with open(path, encoding="utf-8", errors="surrogateescape") as file:
-                return file.read()
-        except OSError as error:
-            if not required:
-                return None
-            raise OptionError(f"Could not open required defaults file: {path}", hint=str(error.strerror)) from None
+            if required:
+                option_files.require(path)
+            yield from self._ours(option_files.read_file(path, self._note))
+        except UsageError as error:
+            raise OptionError(error.message, hint=error.hint) from None
+
+    def text(self, text: str, path: str) -> Iterator[FileOption]:
+        """The options of the text of a file."""
+        return self._ours(option_files.read_text(text, path, self._note))
+
+    def _ours(self, lines: Iterator[option_files.Line]) -> Iterator[FileOption]:
+        for line in lines:
+            group = self._base(line.group)
+            if group:
+                yield FileOption(line.name, line.value, group, line.file)
 
     def _base(self, group: str) -> str:
         if group in self.names:
@@ -198,57 +177,8 @@ class Reader:
         base = group.removesuffix(self.suffix) if self.suffix else ""
         return base if base in self.names else ""
 
-    def _option(self, line: str, group: str, path: str) -> FileOption:
-        name, equals, value = _without_comment(line).partition("=")
-        return FileOption(name.strip(), _unquoted(value.strip()) if equals else None, group, path)
-
-    def _directive(self, line: str, path: str, number: int, depth: int) -> Iterator[FileOption]:
-        word, _, target = line[1:].partition(" ")
-        if word not in ("include", "includedir") or not target.strip():
-            raise OptionError(f"Wrong '!{word}' directive in config file {path} at line {number}")
-        if depth >= INCLUDE_DEPTH_MAX:
-            self.notes.append(Warn("option-file", f"skipping '{line}': includes are nested too deeply in {path}"))
-            return
-        files = [target.strip()] if word == "include" else _configuration_files(target.strip())
-        for file in files:
-            yield from self.file(file, word == "include", depth + 1)
-
-
-def _configuration_files(directory: str) -> list[str]:
-    try:
-        names = sorted(os.listdir(directory))
-    except OSError as error:
-        raise OptionError(f"Can't read dir of '{directory}': {error.strerror}") from None
-    return [os.path.join(directory, name) for name in names if name.endswith(".cnf")]
-
-
-def _group(line: str, path: str, number: int) -> str:
-    name, bracket, _ = line[1:].partition("]")
-    if not bracket:
-        raise OptionError(f"Wrong group definition in config file {path} at line {number}")
-    return name.strip()
-
-
-def _without_comment(line: str) -> str:
-    """Without a ``#`` comment: one in quotes is none, and a quote after a backslash in quotes does not end them."""
-    quote, escaped = "", False
-    for at, character in enumerate(line):
-        if character in "'\"" and not escaped:
-            quote = "" if quote == character else quote or character
-        if not quote and character == "#":
-            return line[:at]
-        escaped = bool(quote) and character == "\\" and not escaped
-    return line
-
-
-def _unquoted(value: str) -> str:
-    if len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]:
-        value = value[1:-1]
-    out, characters = [], iter(value)
-    for character in characters:
-        following = next(characters, None) if character == "\\" else None
-        out.append(character if following is None else _ESCAPES.get(following, "\\" + following))
-    return "".join(out)
+    def _note(self, why: str) -> None:
+        self.notes.append(Warn("option-file", why))
 
 
 def _login_options(first: Leading, environ: Mapping[str, str], suffix: str, reader: Reader) -> tuple[FileOption, ...]:
@@ -265,7 +195,7 @@ def _login_options(first: Leading, environ: Mapping[str, str], suffix: str, read
     with open(path, "rb") as file:
         text = login_text(file.read(), path)
     wanted = dict.fromkeys(("client", first.login_path or "client"))
-    lines = Reader(tuple(wanted), suffix).lines(text, path)
+    lines = Reader(tuple(wanted), suffix).text(text, path)
     return tuple(FileOption(o.name, o.value, "client", path) for o in lines)
 
 

@@ -1,17 +1,34 @@
-"""MySQL's option files, read as the servers' own programs read them (my_default.c)."""
+"""MySQL's option files, read as the servers' own programs read them (mysys/my_default.c).
+
+Files are read in their order and each from top to bottom; which group a line stands in decides only whether it
+counts. The last line of a name wins.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 from goldcopy.errors import UsageError
 
-_MAX_INCLUDES = 10
-_ESCAPES = {"b": "\b", "t": "\t", "n": "\n", "r": "\r", "\\": "\\", "s": " "}
+INCLUDE_DEPTH_MAX = 10
+_ESCAPES = {"b": "\b", "t": "\t", "n": "\n", "r": "\r", "\\": "\\", "s": " ", '"': '"', "'": "'"}
 
 Option = tuple[str, str | None]
+Skipped = Callable[[str], None]
+"""Is told why a file, or a line of one, is passed over."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One option of a file, as it is written; ``value`` is None where the line has no ``=``."""
+
+    group: str
+    name: str
+    value: str | None
+    file: str
 
 
 def default_files() -> tuple[str, ...]:
@@ -27,102 +44,117 @@ def read_groups(files: Iterable[str], groups: Iterable[str]) -> list[Option]:
     """
     wanted = frozenset(groups)
     return [
-        option
-        for file in files
-        if _is_trusted(file)
-        for group, option in _options(file, 0)
-        if group in wanted
+        (line.name.replace("_", "-"), line.value) for file in files for line in read_file(file) if line.group in wanted
     ]
 
 
 def require(file: str) -> None:
     """Raise UsageError unless an option file that the user named can be read."""
     if not (os.path.isfile(file) and os.access(file, os.R_OK)):
-        raise UsageError(f"the option file {file} cannot be read")
+        raise UsageError(
+            f"Could not open required defaults file: {file}",
+            hint="it does not exist, or this user may not read it",
+        )
 
 
-def _is_trusted(file: str) -> bool:
+def _in_silence(_why: str) -> None:
+    pass
+
+
+def read_file(file: str, skipped: Skipped = _in_silence, depth: int = 0) -> Iterator[Line]:
+    """Every option of one file and of what it includes, group by group as they stand.
+
+    What is included by a relative path is looked for in the working directory, as the originals do it. A file that does not exist, cannot be read, or that everybody may write, has none. Raises UsageError.
+    """
+    if _is_trusted(file, skipped):
+        with open(file, encoding="utf-8", errors="surrogateescape") as f:
+            yield from read_text(f.read(), file, skipped, depth)
+
+
+def read_text(text: str, file: str, skipped: Skipped = _in_silence, depth: int = 0) -> Iterator[Line]:
+    """Every option of the text of a file called ``file``."""
+    group = ""
+    for number, raw in enumerate(text.split("\n"), 1):
+        line = raw.strip()
+        if not line or line[0] in "#;":
+            continue
+        if line.startswith("!"):
+            yield from _include(line, file, skipped, depth)
+        elif line.startswith("["):
+            group = _group(line, f"{file} at line {number}")
+        elif group:
+            yield _option(line, group, file)
+        else:
+            raise UsageError(
+                f"Found option without preceding group in config file {file} at line {number}",
+                hint="a line such as [client] must stand above it",
+            )
+
+
+def _is_trusted(file: str, skipped: Skipped) -> bool:
     """The servers' programs ignore a world-writable option file, and so do we."""
     try:
         mode = os.stat(file).st_mode
     except OSError:
         return False
-    return stat.S_ISREG(mode) and not mode & stat.S_IWOTH and os.access(file, os.R_OK)
-
-
-def _options(file: str, depth: int) -> Iterator[tuple[str, Option]]:
-    group = ""
-    with open(file, encoding="utf-8", errors="surrogateescape") as f:
-        for number, raw in enumerate(f, 1):
-            line = raw.strip()
-            if not line or line[0] in "#;":
-                continue
-            if line.startswith("!"):
-                yield from _include(line, file, depth)
-            elif line.startswith("["):
-                group = _group(line, f"{file}:{number}")
-            elif group:
-                yield group, _option(line)
-            else:
-                raise UsageError(f"{file}:{number}: an option before the first [group]")
+    if stat.S_ISREG(mode) and mode & stat.S_IWOTH:
+        skipped(f"World-writable config file '{file}' is ignored")
+        return False
+    return not stat.S_ISDIR(mode) and os.access(file, os.R_OK)
 
 
 def _group(line: str, where: str) -> str:
     end = line.find("]")
     if end < 0:
-        raise UsageError(f"{where}: [ without ]")
+        raise UsageError(f"Wrong group definition in config file {where}", hint="[ without ]")
     return line[1:end].strip()
 
 
-def _include(line: str, file: str, depth: int) -> Iterator[tuple[str, Option]]:
-    if depth >= _MAX_INCLUDES:
+def _include(line: str, file: str, skipped: Skipped, depth: int) -> Iterator[Line]:
+    if depth >= INCLUDE_DEPTH_MAX:
+        skipped(f"skipping '{line}': includes are nested too deeply in {file}")
         return
-    word, _, path = line.partition(" ")
-    path = os.path.join(os.path.dirname(file), path.strip())
-    if word == "!include":
-        found = [path]
-    elif word == "!includedir":
-        names = sorted(os.listdir(path)) if os.path.isdir(path) else []
-        found = [os.path.join(path, name) for name in names if name.endswith(".cnf")]
-    else:
-        raise UsageError(f"{file}: {word} is neither !include nor !includedir")
-    for one in found:
-        if _is_trusted(one):
-            yield from _options(one, depth + 1)
+    word, _, target = line.partition(" ")
+    path = target.strip()
+    if word not in ("!include", "!includedir") or not path:
+        raise UsageError(
+            f"Wrong '{word}' directive in config file {file}", hint="!include FILE or !includedir DIRECTORY"
+        )
+    for one in [path] if word == "!include" else _configuration_files(path):
+        yield from read_file(one, skipped, depth + 1)
 
 
-def _option(line: str) -> Option:
-    name, equals, rest = line.partition("=")
-    if not equals:
-        name = name.partition("#")[0]
-    value = _value(rest) if equals else None
-    return name.strip().replace("_", "-"), value
+def _configuration_files(directory: str) -> list[str]:
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError as error:
+        raise UsageError(f"Can't read dir of '{directory}': {error.strerror}", hint="see !includedir") from None
+    return [os.path.join(directory, name) for name in names if name.endswith(".cnf")]
 
 
-def _value(text: str) -> str:
-    """What stands after ``=``: without end comment and quotes, escapes resolved."""
-    text = _without_comment(text).strip()
-    if len(text) >= 2 and text[0] in "'\"" and text[-1] == text[0]:
-        text = text[1:-1]
-    out, characters = [], iter(text)
-    for c in characters:
-        if c != "\\":
-            out.append(c)
-            continue
-        escaped = next(characters, "")
-        out.append(_ESCAPES.get(escaped, "\\" + escaped))
+def _option(line: str, group: str, file: str) -> Line:
+    name, equals, value = _without_comment(line).partition("=")
+    return Line(group, name.strip(), _unquoted(value.strip()) if equals else None, file)
+
+
+def _without_comment(line: str) -> str:
+    """Cut at the first # that does not stand in quotes; a quote after a backslash in quotes does not end them."""
+    quote, escaped = "", False
+    for at, character in enumerate(line):
+        if character in "'\"" and not escaped:
+            quote = "" if quote == character else quote or character
+        if not quote and character == "#":
+            return line[:at]
+        escaped = bool(quote) and character == "\\" and not escaped
+    return line
+
+
+def _unquoted(value: str) -> str:
+    """Without the quotes around it, escapes resolved; a backslash before anything else stays."""
+    if len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]:
+        value = value[1:-1]
+    out, characters = [], iter(value)
+    for character in characters:
+        following = next(characters, None) if character == "\\" else None
+        out.append(character if following is None else _ESCAPES.get(following, "\\" + following))
     return "".join(out)
-
-
-def _without_comment(text: str) -> str:
-    """Cut at the first # that does not stand in quotes."""
-    quote = ""
-    for position, c in enumerate(text):
-        if c in "'\"" and (position == 0 or text[position - 1] != "\\"):
-            if not quote:
-                quote = c
-            elif quote == c:
-                quote = ""
-        elif c == "#" and not quote:
-            return text[:position]
-    return text

@@ -44,7 +44,6 @@ def test_quotes_comments_and_escapes_are_read_as_my_print_defaults_reads_them():
         ("[client\n", "Wrong group definition"),
         ("!inkludes x\n", "Wrong '!inkludes' directive"),
         ("[client]\n!includedir /no/such/place\n", "Can't read dir"),
-        ("[client]\n!include /no/such/file\n", "Could not open required defaults file"),
     ],
 )
 def test_a_broken_option_file_is_an_error_that_names_it(cnf, text, message):
@@ -66,6 +65,10 @@ def test_includes_are_read_where_they_stand(cnf, tmp_path):
         "--port=1",
         "--user=three",
     ]
+
+
+def test_a_missing_include_is_no_error(cnf):
+    assert lines(Reader(("client",)).file(cnf("!include /no/such\n[client]\nuser=u\n"))) == ["--user=u"]
 
 
 def test_a_file_that_includes_itself_ends(cnf, tmp_path):
