@@ -64,7 +64,8 @@ def _in_silence(_why: str) -> None:
 def read_file(file: str, skipped: Skipped = _in_silence, depth: int = 0) -> Iterator[Line]:
     """Every option of one file and of what it includes, group by group as they stand.
 
-    What is included by a relative path is looked for in the working directory, as the originals do it. A file that does not exist, cannot be read, or that everybody may write, has none. Raises UsageError.
+    What is included by a relative path is looked for in the working directory, as the originals do it. A file that
+    does not exist, cannot be read, or that everybody may write, has no options. Raises UsageError.
     """
     if _is_trusted(file, skipped):
         with open(file, encoding="utf-8", errors="surrogateescape") as f:

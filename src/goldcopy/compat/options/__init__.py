@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from goldcopy.compat.options import backup, connection, locks, modes, prepare, serverside, streams
 from goldcopy.compat.options.declare import Face, Option
 
@@ -21,6 +23,7 @@ TOPICS: tuple[tuple[str, tuple[Option, ...]], ...] = (
 OPTIONS: tuple[Option, ...] = tuple(option for _, options in TOPICS for option in options)
 
 
+@functools.cache
 def options_of(face: Face) -> tuple[Option, ...]:
     """The options that are understood under one name, each as that name has it."""
     return tuple(option.within(face.value) for option in OPTIONS if option.releases & face.value)
