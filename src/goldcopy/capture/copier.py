@@ -14,14 +14,14 @@ from typing import Literal
 
 from goldcopy.capture.copy_check import Checker
 from goldcopy.capture.copy_source import read_failure
-from goldcopy.capture.copy_space import UNKNOWN_SPACE, Base, CopyRules, SpaceCopy, SpaceJob, SpaceResult
+from goldcopy.capture.copy_space import UNKNOWN_SPACE, Base, CopyRules, SpaceCopy, SpaceJob, SpaceResult, imported_since
 from goldcopy.capture.throttle import Throttle
 from goldcopy.errors import Interrupted
 from goldcopy.formats import Family
 from goldcopy.formats.chunksum import CHUNK
 from goldcopy.image.sink import Sink
 
-__all__ = ["UNKNOWN_SPACE", "Base", "SpaceCopier", "SpaceJob", "SpaceResult"]
+__all__ = ["UNKNOWN_SPACE", "Base", "SpaceCopier", "SpaceJob", "SpaceResult", "imported_since"]
 
 LEGACY_CHUNK_BYTES, LEGACY_THREADS = 8 << 20, 2
 """The byte-serial ``innodb`` sum goes through all pages of a buffer at once: the more there are, the faster."""
@@ -169,7 +169,9 @@ class _Work:
         try:
             copy = SpaceCopy(job, index, self._rules)
         except FileNotFoundError:
-            self._results[index] = SpaceResult(path=job.file.path, external=job.file.external, vanished=True)
+            self._results[index] = SpaceResult(
+                path=job.file.path, source=job.file.source, external=job.file.external, vanished=True
+            )
             return None
         except OSError as e:
             raise read_failure(e, job.file.source) from e

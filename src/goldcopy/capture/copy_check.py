@@ -7,10 +7,8 @@ the server's file. A page caught while the server wrote it is read again until i
 from __future__ import annotations
 
 import mmap
-import struct
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 from goldcopy.capture.copy_source import Pause, Source, aligned
 from goldcopy.formats.innodb.page import SYSTEM_SPACE, ChunkVerifier, Geometry
@@ -32,32 +30,11 @@ class Findings:
     torn_rereads: int = 0
     unverifiable: int = 0
     corrupt: list[int] = field(default_factory=list)
-    suspect: bool = False
     shrunk_to: int | None = None
 
     def shrunk(self, size: int) -> None:
         """The file ended at ``size`` when it was read."""
         self.shrunk_to = size if self.shrunk_to is None else min(self.shrunk_to, size)
-
-
-@lru_cache(maxsize=64)
-def _headers(page_size: int, pages: int) -> struct.Struct:
-    return struct.Struct(">" + f"4xI8xQ10xI{page_size - 38}x" * pages)
-
-
-def looks_imported(view: memoryview, geometry: Geometry) -> bool:
-    """Whether an IMPORT TABLESPACE may be rewriting the file (``formats.md`` 5).
-
-    It leaves LSN 0 on every page, and pages not reached yet carry the id of the tablespace they come from. A page
-    of zeros has neither page number nor id. MariaDB encrypts and compresses the id along with the page, so there
-    only the LSN counts.
-    """
-    words = _headers(geometry.page_size, len(view) // geometry.page_size).unpack_from(view)
-    numbers, lsns, ids = words[::3], words[1::3], words[2::3]
-    if 0 in lsns and any(n and not lsn for n, lsn in zip(numbers, lsns, strict=True)):
-        return True
-    hidden = geometry.encrypted or geometry.page_compressed
-    return not hidden and not set(ids) <= {0, geometry.space_id}
 
 
 class Checker:
@@ -104,8 +81,6 @@ class Checker:
         found.unverifiable += len(opaque)
         stay_bad += self._reread_opaque(source, offset, opaque, page_size, found)
         found.corrupt += [first + i for i in sorted(stay_bad)]
-        if since is None and geometry.space_id:
-            found.suspect = looks_imported(self.view[:length], geometry)
         return wanted
 
     def _verifier(self, view: memoryview, geometry: Geometry) -> ChunkVerifier:

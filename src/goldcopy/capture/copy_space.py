@@ -17,12 +17,15 @@ from goldcopy.capture.copy_source import Source
 from goldcopy.errors import PageCorrupt
 from goldcopy.formats import Family, Lsn
 from goldcopy.formats.innodb.page import (
+    SYSTEM_SPACE,
     TRX_SYS_PAGE,
     Geometry,
     doublewrite_pages,
     geometry,
     is_unwritten,
+    page_lsn,
     page_no,
+    page_space_id,
 )
 from goldcopy.image.manifest import Space
 from goldcopy.image.sink import DeltaWriter, Sink, WholeWriter
@@ -33,6 +36,8 @@ UNKNOWN_SPACE = 0xFFFFFFFF
 
 UNWRITTEN_TRIES, UNWRITTEN_PAUSE_S = 50, 0.020
 _HEAD_BYTES = 64 << 10
+_HEAD_PAGES = 4
+"""Header, change buffer bitmap, inodes, first root: every tablespace has them, and IMPORT rewrites them first."""
 
 
 class SpaceFile(Protocol):
@@ -85,10 +90,12 @@ class SpaceResult:
 
     ``identity``: of the file that was read, which may no longer be the one that was listed. ``vanished``: it was
     gone before it could be opened, nothing is stored. ``shrunk``: it was truncated while it was copied.
-    ``suspect``: an IMPORT may have been rewriting it (``formats.md`` 5): copy it again when it changed since.
+    ``suspect``: a MariaDB IMPORT may have been rewriting it: copy it again when it changed since. ``head_lsns``: LSNs
+    of its first pages when they were copied, for ``imported_since``.
     """
 
     path: str
+    source: str
     external: str = ""
     identity: str = ""
     space_id: int = UNKNOWN_SPACE
@@ -103,6 +110,7 @@ class SpaceResult:
     sums: str = ""
     torn_rereads: int = 0
     suspect: bool = False
+    head_lsns: tuple[int, ...] = ()
     shrunk: bool = False
     vanished: bool = False
 
@@ -124,6 +132,34 @@ class SpaceResult:
             corrupt=self.corrupt,
             sums=self.sums,
         )
+
+
+def imported_since(result: SpaceResult) -> bool:
+    """Whether MariaDB's ALTER TABLE ... IMPORT TABLESPACE rewrote the file after its first pages were copied.
+
+    It writes no redo, keeps inode and birth time, and sets the LSN of every page to 0, from the first page on, and
+    nothing else does. So ask under the lock that keeps DDL out, for each file that changed since it was copied
+    (``row0import.cc``, ``PageConverter``).
+    """
+    if result.stored == "raw" or result.space_id == SYSTEM_SPACE:
+        return False
+    try:
+        with open(result.source, "rb", buffering=0) as f:
+            head = memoryview(f.read(_HEAD_PAGES * result.page_size))
+    except FileNotFoundError:
+        return False
+    if len(head) < result.page_size or is_unwritten(head[: result.page_size]):
+        return False
+    now = _head_lsns(head, result.page_size)
+    return page_space_id(head) != result.space_id or any(
+        was and not is_ for was, is_ in zip(result.head_lsns, now, strict=False)
+    )
+
+
+def _head_lsns(head: memoryview, page_size: int) -> tuple[int, ...]:
+    """LSNs of the first pages; a page that was never written has none."""
+    pages = (head[at : at + page_size] for at in range(0, min(len(head), _HEAD_PAGES * page_size), page_size))
+    return tuple(page_lsn(page) for page in pages if len(page) == page_size)
 
 
 class Turns:
@@ -176,7 +212,6 @@ class _Tally:
     torn_rereads: int = 0
     unverifiable: int = 0
     corrupt: list[int] = field(default_factory=list)
-    suspect: bool = False
     size: int = 0
 
     def add(self, found: Findings, pages: int) -> None:
@@ -185,7 +220,6 @@ class _Tally:
             self.torn_rereads += found.torn_rereads
             self.unverifiable += found.unverifiable
             self.corrupt += found.corrupt
-            self.suspect |= found.suspect
             if found.shrunk_to is not None:
                 self.size = min(self.size, found.shrunk_to)
 
@@ -206,6 +240,7 @@ class SpaceCopy:
         self._geometry: Geometry | None = None
         self._skip: frozenset[int] = frozenset()
         self._since: Lsn | None = None
+        self._head_lsns: tuple[int, ...] = ()
         self._finished = False
         try:
             self._measure()
@@ -261,6 +296,7 @@ class SpaceCopy:
         if got < found.page_size:
             return
         self._geometry = found
+        self._head_lsns = _head_lsns(checker.view[:got], found.page_size)
         self._skip = _doublewrite(checker.view, found, got)
         self._since = self._since_base(found.space_id)
 
@@ -384,6 +420,7 @@ class SpaceCopy:
         self._finished = True
         return SpaceResult(
             path=file.path,
+            source=file.source,
             external=file.external,
             identity=self._identity,
             space_id=UNKNOWN_SPACE if geometry is None else geometry.space_id,
@@ -397,7 +434,8 @@ class SpaceCopy:
             corrupt=tuple(sorted(tally.corrupt)),
             sums=sums,
             torn_rereads=tally.torn_rereads,
-            suspect=tally.suspect,
+            suspect=bool(self._head_lsns) and not any(self._head_lsns),
+            head_lsns=self._head_lsns,
             shrunk=tally.size < self.size,
         )
 

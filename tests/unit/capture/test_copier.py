@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from spacefiles import FakeFile, Kind, listed, overwrite, write_space
 
 from goldcopy.capture import copy_space
-from goldcopy.capture.copier import Base, SpaceCopier, SpaceJob, SpaceResult
+from goldcopy.capture.copier import Base, SpaceCopier, SpaceJob, SpaceResult, imported_since
 from goldcopy.capture.copy_source import Source
 from goldcopy.capture.throttle import Throttle
 from goldcopy.errors import Interrupted, PageCorrupt
@@ -435,13 +435,42 @@ def test_growth_meanwhile_is_left_to_the_redo(tmp_path, sink, monkeypatch):
     assert len(stored(sink, "t.ibd")) == 100 * 16384
 
 
-@pytest.mark.parametrize("damage", ["lsn 0", "foreign id"])
-def test_a_table_that_an_import_is_rewriting_is_suspect(tmp_path, sink, damage):
+def imported(file: FakeFile, pages: int, space_id: int = 7) -> None:
+    """What IMPORT TABLESPACE leaves: the same file, LSN 0 on its pages."""
+    for n in range(pages):
+        overwrite(file.source, n * 16384, FULL.page(n, space_id, 0, seed=1))
+
+
+def test_a_table_that_an_import_is_rewriting_is_suspect(tmp_path, sink):
     file = write_space(tmp_path / "t.ibd", FULL, 200)
-    page = FULL.page(150, 7, 0) if damage == "lsn 0" else FULL.page(150, 99, 1000)
-    overwrite(file.source, 150 * 16384, page)
+    imported(file, 90)
     [r] = copy(sink, file)
     assert r.suspect
+
+
+@pytest.mark.parametrize("space_id", [7, 8])
+def test_a_table_imported_after_it_was_copied_is_noticed(tmp_path, sink, space_id):
+    file = write_space(tmp_path / "t.ibd", FULL, 200)
+    [r] = copy(sink, file)
+    assert not r.suspect
+    assert not imported_since(r)
+    imported(file, 200, space_id)
+    assert imported_since(r)
+    overwrite(file.source, 0, FULL.page(0, space_id, 9999))
+    overwrite(file.source, 3 * 16384, FULL.page(3, space_id, 9999))
+    assert imported_since(r)
+
+
+def test_a_table_imported_long_ago_is_not_taken_for_one_imported_now(tmp_path, sink):
+    file = write_space(tmp_path / "t.ibd", FULL, 200)
+    imported(file, 200)
+    overwrite(file.source, 3 * 16384, FULL.page(3, 7, 5000))
+    [r] = copy(sink, file)
+    overwrite(file.source, 1 * 16384, FULL.page(1, 7, 6000))
+    assert not r.suspect
+    assert not imported_since(r)
+    os.unlink(file.source)
+    assert not imported_since(r)
 
 
 # -- holes ------------------------------------------------------------------------------------------------------
