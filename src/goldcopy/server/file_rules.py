@@ -27,10 +27,12 @@ _SKIPPED_AT_TOP = re.compile(
     r"|gcache\.page\..*|ring\.buffer.*|multi-(master|source)\.info|(master|relay-log)([-.].*)?\.info|core(\.\d+)?"
     r"|innodb_status\.\d+|\.nfs.*|aria_log\.tmp|.*\.lower-test"
 )
-_SKIPPED_DIRS = frozenset({"#innodb_redo", "#innodb_temp", "lost+found", ".snapshot", ".zfs", "#ib_archive"})
+_SKIPPED_DIRS = frozenset(
+    {"#innodb_redo", "#innodb_temp", "#ib_archive", "#binlog_cache_files", "lost+found", ".snapshot", ".zfs"}
+)
 _ROCKSDB_DIRS = frozenset({"#rocksdb", ".rocksdb"})
 _UNDO = re.compile(r"undo_?\d{3}")
-_BINLOG = re.compile(r"(?P<base>.+)\.(?:\d{6,}|index|state|index_crash_safe|~rec~)")
+_BINLOG = re.compile(r"(?P<base>.+)\.(?:\d{6,}(?:\.idx)?|index|state|index_crash_safe|~rec~)")
 # Databases in which the server itself keeps tables outside InnoDB: no reason for a heavier lock
 _SYSTEM_DATABASES = frozenset({"mysql", "performance_schema", "sys", "information_schema"})
 
