@@ -101,14 +101,14 @@ def fold(data: bytes | bytearray | memoryview) -> int:
 
 def innodb_right(page: memoryview) -> bool:
     """The ``innodb`` sum: new form in front, and in the trailer the old form or the high LSN word."""
-    front = u32(page, 0)
-    if front not in (0, (fold(page[4:26]) + fold(page[38:-8])) & 0xFFFFFFFF):
-        return False
-    return _innodb_trailer_right(page)
+    return _innodb_fits(page, (fold(page[4:26]) + fold(page[38:-8])) & 0xFFFFFFFF)
 
 
-def _innodb_trailer_right(page: memoryview) -> bool:
-    old = u32(page, len(page) - 8)
+def _innodb_fits(page: memoryview, total: int) -> bool:
+    """``total``: the new form. Pages from before 4.0.14 have 0 in front and the old form alone."""
+    front, old = u32(page, 0), u32(page, len(page) - 8)
+    if front != total:
+        return front == 0 and old == fold(page[:26]) and _lsn_words_agree(page)
     return old in (fold(page[:26]), u32(page, 16)) and _lsn_words_agree(page)
 
 
@@ -181,7 +181,10 @@ def mysql_compressed_state(page: memoryview) -> State:
 def _decompressed(data: memoryview, algorithm: int, size: int) -> bytes | None:
     """The body, or None without the codec. Raises ValueError (or the codec's error) when it is damaged."""
     if algorithm == 1:
-        body = zlib.decompressobj().decompress(data, size)
+        inflater = zlib.decompressobj()
+        body = inflater.decompress(data, size)
+        if not inflater.eof or inflater.unused_data:
+            raise ValueError("a compressed page ends elsewhere than its header says")
     else:
         lz4 = _lz4_decompress()
         if lz4 is None:
@@ -213,11 +216,8 @@ def innodb_wrong(pages: list[memoryview]) -> list[int]:
     n = len(pages[0])
     columns = numpy.frombuffer(b"".join(pages), numpy.uint8).reshape(-1, n).T.astype(numpy.uint32)
     sums = (_fold_columns(numpy, columns, 4, 26) + _fold_columns(numpy, columns, 38, n - 8)).tolist()
-    return [
-        i
-        for i, (page, value) in enumerate(zip(pages, sums, strict=True))
-        if u32(page, 0) not in (0, value) or not _innodb_trailer_right(page)
-    ]
+    rows = enumerate(zip(pages, sums, strict=True))
+    return [i for i, (page, total) in rows if not _innodb_fits(page, total)]
 
 
 @lru_cache(maxsize=1)
