@@ -129,7 +129,7 @@ def _files(face: Face, first: Leading, environ: Mapping[str, str]) -> Iterator[t
         return
     yield "/etc/my.cnf", False
     yield "/etc/mysql/my.cnf", False
-    if face is Face.INNOBACKUPEX:
+    if not face.mariadb:
         yield "/usr/etc/my.cnf", False
     if environ.get("MYSQL_HOME"):
         yield os.path.join(environ["MYSQL_HOME"], "my.cnf"), False

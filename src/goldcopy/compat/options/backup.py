@@ -67,11 +67,11 @@ OPTIONS: tuple[Option, ...] = (
     ),
     flag(
         "dump-innodb-buffer-pool",
-        R.XB8,
+        R.XB,
         "Have the server dump its buffer pool's page list before the backup.",
     ),
-    number("dump-innodb-buffer-pool-timeout", R.XB8, "Seconds to wait for that dump.", 10),
-    number("dump-innodb-buffer-pool-pct", R.XB8, "Percentage of the buffer pool to dump.", 0, maximum=100),
+    number("dump-innodb-buffer-pool-timeout", R.XB, "Seconds to wait for that dump.", 10),
+    number("dump-innodb-buffer-pool-pct", R.XB, "Percentage of the buffer pool to dump.", 0, maximum=100),
     ignored(
         flag(
             "extended-validation",
@@ -95,7 +95,7 @@ OPTIONS: tuple[Option, ...] = (
     flag("innodb-log-checkpoint-now", R.MB, "Have the server make a checkpoint before the backup."),
     flag(
         "incremental",
-        R.IBX24,
+        R.IBX24 | R.XB24,
         "innobackupex: take an increment; the newest backup beside it is the base by default.",
     ),
     valued(
@@ -105,7 +105,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     valued(
         "backup-incremental-base",
-        R.XB97,
+        R.XB84 | R.XB97,
         "The newer name of --incremental-basedir.",
         alias_of="incremental-basedir",
         exclusive=True,
@@ -117,7 +117,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     valued(
         "prepare-incremental-from-dir",
-        R.XB97,
+        R.XB84 | R.XB97,
         "The newer name of --incremental-dir.",
         alias_of="incremental-dir",
         exclusive=True,
@@ -194,10 +194,10 @@ OPTIONS: tuple[Option, ...] = (
     valued("databases-file", R.XB | R.MB, "Only the databases and tables listed in this file."),
     valued(
         "tables-exclude",
-        R.XB8 | R.MB,
+        R.XB | R.MB,
         "Not the tables whose db.table matches one of these regular expressions.",
     ),
-    valued("databases-exclude", R.XB8 | R.MB, "Not these databases and tables."),
+    valued("databases-exclude", R.XB | R.MB, "Not these databases and tables."),
     valued(
         "include",
         R.IBX24,

@@ -56,7 +56,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     one_of(
         "ssl-mode",
-        R.XB8,
+        R.XB,
         "How much TLS is asked for.",
         ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"),
     ),
@@ -113,7 +113,7 @@ OPTIONS: tuple[Option, ...] = (
     of_server(valued("tmpdir", R.ALL, "Where temporary files go.", short="t")),
     flag(
         "check-privileges",
-        R.XB8 | R.MB,
+        R.XB | R.MB,
         "Check the account's privileges before anything else.",
         variants=(Variant(R.MB, default=True),),
     ),

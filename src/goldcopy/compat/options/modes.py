@@ -42,7 +42,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     flag(
         "apply-redo-only",
-        R.XB97,
+        R.XB84 | R.XB97,
         "The newer name of --apply-log-only.",
         alias_of="apply-log-only",
         exclusive=True,
@@ -86,7 +86,7 @@ OPTIONS: tuple[Option, ...] = (
             default=True,
         )
     ),
-    ignored(action("core-file", R.XB8 | R.MB, "A failure here ends with a message, never with a core file.")),
+    ignored(action("core-file", R.XB | R.MB, "A failure here ends with a message, never with a core file.")),
     flag(
         "mysqld-args",
         R.MB,

@@ -126,6 +126,7 @@ class _Reader:
                 raise error
             self.notes.append(Warn("unknown-option", error.message))
         self._refuse()
+        self._say_what_is_renamed()
         command = " ".join(self.shown).encode()[:COMMAND_MAX_BYTES].decode(errors="ignore")
         return Settings(
             self.face,
@@ -245,6 +246,12 @@ class _Reader:
                     f"--{g.option.alias_of} and --{g.option.name} are two names of one option",
                     hint="give one of them",
                 )
+
+    def _say_what_is_renamed(self) -> None:
+        newer = {o.alias_of: o.name for o in self.options if o.exclusive}
+        for old in dict.fromkeys(g.option.name for g in self.given if g.option.name in newer):
+            text = f"--{old} is deprecated: XtraBackup 9.7.2 and newer call it --{newer[old]}"
+            self.notes.append(Warn("renamed-option", text))
 
     def _resolved(self, given: Given) -> Given:
         target = next((o for o in self.options if o.name == given.option.alias_of), None)
