@@ -155,6 +155,12 @@ def test_a_password_never_reaches_the_recorded_command(words):
     assert settings.command.startswith("--backup ")
 
 
+def test_a_password_does_not_show_in_a_traceback():
+    settings = parse(M, ["--password=SECRET"], [line("password", "SECRET", "client")])
+    assert "SECRET" not in repr(settings)
+    assert "SECRET" not in repr(line("password", "SECRET", "client"))
+
+
 def test_an_encryption_key_never_reaches_the_recorded_command():
     settings = parse(X, ["--encrypt=AES256", "--encrypt-key", "K" * 32, "--transition-key=T"])
     assert "K" * 32 not in settings.command
@@ -232,6 +238,11 @@ def test_unknown_lines_matter_in_our_own_groups_only():
         parse(M, [], [line("nonsense_mb", "1", "mariabackup")])
     assert failure.value.exit_status == 7
     parse(M, [], [line("loose-nonsense", "1", "mariabackup")])
+
+
+def test_a_servers_variable_is_not_taken_for_the_beginning_of_an_option_of_ours():
+    settings = parse(M, [], [line("innodb_undo", "5", "mysqld"), line("rocksdb", "x", "mysqld")])
+    assert not settings.given_options
 
 
 def test_tuning_in_my_cnf_is_no_reason_for_a_note_but_on_our_command_line_it_is():

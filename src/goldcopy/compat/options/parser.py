@@ -34,7 +34,7 @@ class FileOption:
     """One line of an option file; ``value`` is None without a ``=``, ``group`` lacks its suffix."""
 
     name: str
-    value: str | None
+    value: str | None = field(repr=False)
     group: str
     path: str = ""
 
@@ -89,7 +89,8 @@ class _Reader:
         """One line of an option file; what its group has no business with is passed over."""
         tool = line.group in TOOL_GROUPS
         name, negation, loose = self._name(line.name)
-        option = self._find(name)
+        # in the server's groups stand names that we do not know and must not take for short forms of ours
+        option = self._find(name) if tool else next((o for o in self.options if o.name == name), None)
         if option is None:
             if tool and not loose:
                 self.unknown.append(_unknown(line.name, line.value))

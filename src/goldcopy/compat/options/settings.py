@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from goldcopy.compat.options import options_of
 from goldcopy.compat.options.declare import Face, Option, Value
@@ -17,7 +17,7 @@ class Given:
     """An option that was given; ``source`` is the option file and group, or "" for the command line."""
 
     option: Option
-    value: Value
+    value: Value = field(repr=False)
     source: str = ""
 
 
