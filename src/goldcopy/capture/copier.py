@@ -169,9 +169,7 @@ class _Work:
         try:
             copy = SpaceCopy(job, index, self._rules)
         except FileNotFoundError:
-            self._results[index] = SpaceResult(
-                path=job.file.path, source=job.file.source, external=job.file.external, vanished=True
-            )
+            self._results[index] = SpaceResult(path=job.file.path, external=job.file.external, vanished=True)
             return None
         except OSError as e:
             raise read_failure(e, job.file.source) from e

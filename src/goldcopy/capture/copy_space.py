@@ -95,7 +95,6 @@ class SpaceResult:
     """
 
     path: str
-    source: str
     external: str = ""
     identity: str = ""
     space_id: int = UNKNOWN_SPACE
@@ -134,17 +133,17 @@ class SpaceResult:
         )
 
 
-def imported_since(result: SpaceResult) -> bool:
+def imported_since(result: SpaceResult, source: str) -> bool:
     """Whether MariaDB's ALTER TABLE ... IMPORT TABLESPACE rewrote the file after its first pages were copied.
 
-    It writes no redo, keeps inode and birth time, and sets the LSN of every page to 0, from the first page on, and
-    nothing else does. So ask under the lock that keeps DDL out, for each file that changed since it was copied
-    (``row0import.cc``, ``PageConverter``).
+    ``source``: where the file is now. IMPORT writes no redo, keeps inode and birth time, and sets the LSN of every
+    page to 0, from the first page on, which nothing else does. So ask under the lock that keeps DDL out, for each
+    file that changed since it was copied (``row0import.cc``, ``PageConverter``).
     """
     if result.stored == "raw" or result.space_id == SYSTEM_SPACE:
         return False
     try:
-        with open(result.source, "rb", buffering=0) as f:
+        with open(source, "rb", buffering=0) as f:
             head = memoryview(f.read(_HEAD_PAGES * result.page_size))
     except FileNotFoundError:
         return False
@@ -420,7 +419,6 @@ class SpaceCopy:
         self._finished = True
         return SpaceResult(
             path=file.path,
-            source=file.source,
             external=file.external,
             identity=self._identity,
             space_id=UNKNOWN_SPACE if geometry is None else geometry.space_id,

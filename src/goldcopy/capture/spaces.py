@@ -10,12 +10,14 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from goldcopy.capture.copier import SpaceResult
+from goldcopy.capture.copier import SpaceResult, imported_since
 from goldcopy.image.manifest import Space
 from goldcopy.image.sink import Sink
 from goldcopy.server.files import FileRef
 
 _PARKED = ".goldcopy-parked"
+# File times move in ticks of the kernel, so one may be a little older than the write that set it.
+_TICK_NS = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,9 @@ class CopiedSpaces:
         return Changes(tuple(fresh), tuple(renamed), gone)
 
     def _rewritten(self, result: SpaceResult, file: FileRef) -> bool:
-        return result.suspect and file.mtime_ns >= self._started_ns[file.identity]
+        if file.mtime_ns < self._started_ns[file.identity] - _TICK_NS:
+            return False
+        return result.suspect or imported_since(result, file.source)
 
     def mend(self, changes: Changes, files: Iterable[FileRef], sink: Sink) -> None:
         """Make the sink's names those of now: drop what is gone, move what was renamed (swaps included)."""

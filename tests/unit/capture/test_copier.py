@@ -453,12 +453,12 @@ def test_a_table_imported_after_it_was_copied_is_noticed(tmp_path, sink, space_i
     file = write_space(tmp_path / "t.ibd", FULL, 200)
     [r] = copy(sink, file)
     assert not r.suspect
-    assert not imported_since(r)
+    assert not imported_since(r, file.source)
     imported(file, 200, space_id)
-    assert imported_since(r)
+    assert imported_since(r, file.source)
     overwrite(file.source, 0, FULL.page(0, space_id, 9999))
     overwrite(file.source, 3 * 16384, FULL.page(3, space_id, 9999))
-    assert imported_since(r)
+    assert imported_since(r, file.source)
 
 
 def test_a_table_imported_long_ago_is_not_taken_for_one_imported_now(tmp_path, sink):
@@ -468,9 +468,9 @@ def test_a_table_imported_long_ago_is_not_taken_for_one_imported_now(tmp_path, s
     [r] = copy(sink, file)
     overwrite(file.source, 1 * 16384, FULL.page(1, 7, 6000))
     assert not r.suspect
-    assert not imported_since(r)
+    assert not imported_since(r, file.source)
     os.unlink(file.source)
-    assert not imported_since(r)
+    assert not imported_since(r, file.source)
 
 
 # -- holes ------------------------------------------------------------------------------------------------------
