@@ -107,8 +107,13 @@ def in_utc(monkeypatch):
 def test_a_backup_of_ours_is_described_as_the_real_tool_described_the_same_facts():
     peer = peer_of("mariadb", "10.11.19")
     full = GOLDEN / "mariadb-10.11/full"
-    ours = manifest()
     real = Info.parse((full / "xtrabackup_info").read_text())
+    chain = Checkpoints.parse((full / "xtrabackup_checkpoints").read_text())
+    ours = manifest(
+        started=f"{real.start_time}.250Z".replace(" ", "T"),
+        finished=f"{real.end_time}.000Z".replace(" ", "T"),
+        redo=Redo(layout="mariadb-10.8", start=chain.to_lsn, checkpoint=chain.to_lsn, end=chain.last_lsn),
+    )
     info = Info.of(
         ours, mariadb=True, uuid=real.uuid, tool_name=real.tool_name, tool_command=real.tool_command,
         tool_version=real.tool_version, ibbackup_version=real.ibbackup_version,
