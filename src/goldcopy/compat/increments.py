@@ -10,11 +10,12 @@ from goldcopy.compat.infofiles import CONFIG_NAME
 from goldcopy.compat.peerdir import PeerDir, read_text
 from goldcopy.errors import BackupInvalid
 from goldcopy.formats.delta import Meta, parse_meta
+from goldcopy.image.codecs import CODECS
 from goldcopy.image.manifest import Manifest
 from goldcopy.restore.inplace import Increment, Piece, space_id_of
 
 ROCKSDB = "#rocksdb"
-PACKED = (".qp", ".lz4", ".zst", ".xbcrypt")
+PACKED = tuple(CODECS)
 _DELTA, _META, _IBD = ".delta", ".meta", ".ibd"
 _NOT_PLAIN = (_DELTA, _META, _IBD, DEL, REN, NEW, ".ibu")
 _OURS = "goldcopy."

@@ -34,13 +34,14 @@ def copy_whole(source: str, target: str, *, durable: bool = True) -> None:
     """Copy a file's bytes and mode, holes as holes; blocks are shared where the file system can."""
     with open(source, "rb", buffering=0) as src, open(target, "wb", buffering=0) as out:
         if not _clone(src.fileno(), out.fileno()):
-            _copy_data(src.fileno(), out.fileno())
+            copy_data(src.fileno(), out.fileno())
         os.fchmod(out.fileno(), os.fstat(src.fileno()).st_mode & 0o777)
         if durable:
             os.fsync(out.fileno())
 
 
-def _copy_data(source: int, target: int) -> None:
+def copy_data(source: int, target: int) -> None:
+    """Copy all bytes between two open files, holes as holes."""
     size = os.fstat(source).st_size
     os.ftruncate(target, size)
     for start, end in osfile.data_extents(source, 0, size):

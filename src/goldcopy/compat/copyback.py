@@ -1,0 +1,350 @@
+"""``--copy-back`` and ``--move-back``: a prepared backup's files go to where a server looks for them.
+
+No file is ever overwritten. A copy that fails takes back what it copied; a move leaves every file in one of the two
+places, and the same call goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from goldcopy.compat.ddlmarks import DEL, NEW, REN, marks
+from goldcopy.compat.increments import PACKED, ROCKSDB, entries
+from goldcopy.compat.infofiles import CONFIG_NAME, TABLESPACES_NAME, Checkpoints, parse_tablespaces
+from goldcopy.compat.peerdir import find_file, parse_settings, read_text
+from goldcopy.compat.prepare import PENDING_NAME
+from goldcopy.errors import BackupInvalid, NoSpace, TargetRefused, UsageError
+from goldcopy.events import Emit, Note, Warn
+from goldcopy.image import osfile
+from goldcopy.restore.durable import copy_data
+
+_NOT_COPIED = (CONFIG_NAME, "xtrabackup_binary", "xtrabackup_logfile", TABLESPACES_NAME, "xtrabackup_keys")
+_NOT_COPIED_ENDS = ("_checkpoints", "_binlog_info")
+_NEVER = (*PACKED, ".pmap", ".tmp", ".delta", ".meta", ".goldcopy-tmp")
+_OURS = "goldcopy."
+_MYSQL_REDO = "#innodb_redo"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CopyBackRequest:
+    """Where things go. Relative places are relative to ``datadir``; "" = the data directory itself.
+
+    ``data_file_path``: innodb_data_file_path of the server; its files may be absolute. ``parallel``: files at a time.
+    ``force_non_empty``: --force-non-empty-directories.
+    """
+
+    target_dir: str
+    datadir: str
+    move: bool = False
+    force_non_empty: bool = False
+    parallel: int = 1
+    data_home_dir: str = ""
+    data_file_path: str = ""
+    undo_dir: str = ""
+    log_dir: str = ""
+    aria_log_dir: str = ""
+    rocksdb_dir: str = ""
+
+
+@dataclass(frozen=True)
+class Errand:
+    """One file: from where to where, both absolute."""
+
+    source: str
+    target: str
+
+
+def copy_back(request: CopyBackRequest, emit: Emit) -> int:
+    """Bring the files home. Returns how many.
+
+    Raises UsageError without a data directory, BackupInvalid for a backup that cannot be restored as it is,
+    TargetRefused when a place is taken, NoSpace.
+    """
+    if not request.datadir:
+        raise UsageError("Error: datadir must be specified.", hint="--datadir=DIR, or in the option file's [mysqld]")
+    home = os.path.abspath(request.target_dir)
+    _refuse_unprepared(home, emit)
+    plan = _plan(home, request)
+    _claim(request)
+    _refuse_taken(plan, request.move)
+    with _Carrier(request.move, emit) as carrier:
+        for directory in _directories(home, plan, request):
+            carrier.make_dir(directory)
+        first, rest = _in_order(home, plan)
+        for errand in first:
+            carrier.carry(errand)
+        with ThreadPoolExecutor(max(1, request.parallel)) as pool:
+            list(pool.map(carrier.carry, rest))
+        carrier.settle(request.datadir)
+    return len(plan)
+
+
+# -- may it be done? ---------------------------------------------------------------------------------------------
+
+
+def _refuse_unprepared(home: str, emit: Emit) -> None:
+    name = find_file(home, "checkpoints")
+    if not name:
+        raise BackupInvalid(f"Error: failed to read metadata from '{home}/xtrabackup_checkpoints'")
+    kind = Checkpoints.parse(read_text(os.path.join(home, name))).backup_type
+    if kind == "incremental":
+        raise BackupInvalid(f"{home} is an increment", hint="prepare it onto its full backup, and copy that back")
+    if os.path.exists(os.path.join(home, PENDING_NAME)):
+        raise BackupInvalid(f"{home} is half way to an increment", hint="run --prepare with the increment again")
+    if kind == "full-prepared":
+        return
+    ours_or_mysql = os.path.exists(os.path.join(home, "xtrabackup_logfile"))
+    if ours_or_mysql or any(True for suffix in (DEL, REN, NEW) for _ in marks(home, suffix)):
+        raise BackupInvalid(
+            "The target is not fully prepared. Please prepare it without option --apply-log-only",
+            hint=f"--prepare --target-dir={home}",
+        )
+    if kind != "log-applied":
+        emit(Warn("unprepared", f"{home} is not prepared: the server will have to recover it at its first start"))
+
+
+def _claim(request: CopyBackRequest) -> None:
+    """The data directory, there and empty unless the user knows better."""
+    datadir = request.datadir
+    try:
+        os.makedirs(datadir, mode=0o750, exist_ok=True)
+        found = os.listdir(datadir)
+    except OSError as e:
+        raise TargetRefused(f"Can not create data directory {datadir}: {e.strerror}") from e
+    if found and not request.force_non_empty:
+        raise TargetRefused(
+            f"Original data directory {datadir} is not empty!",
+            hint="copy back into an empty directory; --force-non-empty-directories lets other files lie there",
+        )
+
+
+def _refuse_taken(plan: list[Errand], move: bool) -> None:
+    """Nothing is begun when a place is taken, and no two files may want the same one."""
+    seen: set[str] = set()
+    for errand in plan:
+        if errand.target in seen or (os.path.lexists(errand.target) and not (move and _same(errand))):
+            raise TargetRefused(f"Can't create file '{errand.target}' (errno: 17 \"File exists\")")
+        seen.add(errand.target)
+
+
+def _same(errand: Errand) -> bool:
+    """Left by a move that was interrupted between its two steps."""
+    return os.path.exists(errand.source) and os.path.samefile(errand.source, errand.target)
+
+
+# -- what goes where ---------------------------------------------------------------------------------------------
+
+
+def _plan(home: str, request: CopyBackRequest) -> list[Errand]:
+    remote = {**_by_link(home), **_by_map(home)}
+    system = _system_files(home, request)
+    plan = []
+    packed = set()
+    for path in entries(home):
+        plain = _unpacked(path)
+        if plain != path:
+            packed.add(plain)
+        elif _goes(path):
+            plan.append(Errand(os.path.join(home, path), remote.get(path) or _place(path, system, request)))
+    missing = packed - {os.path.relpath(errand.source, home) for errand in plan}
+    if any(_goes(path) for path in missing):
+        raise BackupInvalid(
+            f"{home}/{min(missing)} is there in compressed or encrypted form only",
+            hint=f"--decompress --target-dir={home} first, then --prepare",
+        )
+    return plan + list(_rocksdb(home, request))
+
+
+def _unpacked(path: str) -> str:
+    while path.endswith(PACKED):
+        path = path.rpartition(".")[0]
+    return path
+
+
+def _goes(path: str) -> bool:
+    name = os.path.basename(path)
+    if "/" in path:
+        return not name.endswith(_NEVER)
+    return not (name.startswith(_OURS) or name in _NOT_COPIED or name.endswith((*_NOT_COPIED_ENDS, *_NEVER)))
+
+
+def _place(path: str, system: dict[str, str], request: CopyBackRequest) -> str:
+    name = os.path.basename(path)
+    if path in system:
+        return system[path]
+    directory = ""
+    if "/" not in path:
+        if name.startswith("aria_log"):
+            directory = request.aria_log_dir
+        elif name.startswith("ib_logfile"):
+            directory = request.log_dir
+        elif name.startswith("undo") or name.endswith(".ibu"):
+            directory = request.undo_dir
+    elif path.startswith(_MYSQL_REDO + "/"):
+        directory = request.log_dir
+    return _under(request.datadir, directory, path)
+
+
+def _under(datadir: str, directory: str, path: str) -> str:
+    return os.path.normpath(os.path.join(os.path.abspath(datadir), directory, path))
+
+
+def _system_files(home: str, request: CopyBackRequest) -> dict[str, str]:
+    """The files of the system tablespace by their name in the backup -> where the server has them."""
+    spec = request.data_file_path
+    if not spec:
+        settings = dict(parse_settings(read_text(os.path.join(home, CONFIG_NAME))))
+        spec = settings.get("innodb_data_file_path", "ibdata1:12M:autoextend")
+    paths = [_spec_path(part) for part in spec.split(";") if part]
+    return {os.path.basename(p): _under(request.datadir, request.data_home_dir, p) for p in paths}
+
+
+def _spec_path(part: str) -> str:
+    """``/d/ibdata1:12M:autoextend`` -> ``/d/ibdata1``."""
+    fields = part.split(":")
+    at = next((i for i, field in enumerate(fields) if i and field[:1].isdigit()), len(fields))
+    return ":".join(fields[:at])
+
+
+def _by_link(home: str) -> dict[str, str]:
+    """Tablespaces that a link file sends elsewhere."""
+    found = {}
+    for path in entries(home):
+        if path.endswith(".isl"):
+            outside = read_text(os.path.join(home, path)).strip()
+            if os.path.isabs(outside):
+                found[path.removesuffix(".isl") + ".ibd"] = outside
+    return found
+
+
+def _by_map(home: str) -> dict[str, str]:
+    """Tablespaces that MySQL 8.0+ keeps elsewhere, from the map that the backup has of them."""
+    text = read_text(os.path.join(home, TABLESPACES_NAME))
+    if not text:
+        return {}
+    return {f"{s.tablespace_name}.ibd": s.file_name for s in parse_tablespaces(text) if not s.undo}
+
+
+def _rocksdb(home: str, request: CopyBackRequest) -> Iterator[Errand]:
+    source = os.path.join(home, ROCKSDB)
+    target = _under(request.datadir, request.rocksdb_dir or ROCKSDB, "")
+    for root, _dirs, files in os.walk(source):
+        for name in sorted(files):
+            path = os.path.join(root, name)
+            yield Errand(path, os.path.join(target, os.path.relpath(path, source)))
+
+
+def _in_order(home: str, plan: list[Errand]) -> tuple[list[Errand], list[Errand]]:
+    """The originals' order: logs and undo, then the system tablespace, then all the rest."""
+
+    def rank(errand: Errand) -> int:
+        name = os.path.relpath(errand.source, home)
+        starts = (("aria_log",), ("undo",), ("ib_logfile",), ("ibdata",))
+        return next((i for i, s in enumerate(starts) if name.startswith(s)), len(starts))
+
+    ordered = sorted(plan, key=rank)
+    first = [e for e in ordered if rank(e) < 4]
+    return first, ordered[len(first) :]
+
+
+def _directories(home: str, plan: list[Errand], request: CopyBackRequest) -> list[str]:
+    """Every directory that will be needed, empty databases among them, parents first."""
+    found = {os.path.dirname(errand.target) for errand in plan}
+    for entry in os.scandir(home):
+        if entry.is_dir(follow_symlinks=False) and entry.name != ROCKSDB:
+            found.add(_under(request.datadir, "", entry.name))
+    return sorted(found)
+
+
+# -- carrying ----------------------------------------------------------------------------------------------------
+
+
+class _Carrier(contextlib.AbstractContextManager["_Carrier"]):
+    """Carries files; unless ``settle`` was reached, copies (never moves) are taken back at the end."""
+
+    def __init__(self, move: bool, emit: Emit) -> None:
+        self._move, self._emit = move, emit
+        self._files: list[str] = []
+        self._dirs: list[str] = []
+        self._used_up: list[str] = []
+        self._settled = False
+
+    def make_dir(self, path: str) -> None:
+        missing = []
+        while not os.path.isdir(path):
+            missing.append(path)
+            path = os.path.dirname(path)
+        for directory in reversed(missing):
+            os.mkdir(directory, 0o750)
+            self._dirs.append(directory)
+
+    def carry(self, errand: Errand) -> None:
+        self._emit(Note(f"{'Moving' if self._move else 'Copying'} {errand.source} to {errand.target}"))
+        try:
+            if not (self._move and self._rename(errand)):
+                self._copy(errand)
+        except FileExistsError:
+            raise TargetRefused(f"Can't create file '{errand.target}' (errno: 17 \"File exists\")") from None
+        except OSError as e:
+            if e.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise NoSpace(f"no space for {errand.target}: {e.strerror}") from e
+            raise TargetRefused(f"cannot write {errand.target}: {e.strerror}") from e
+
+    def _rename(self, errand: Errand) -> bool:
+        """A second name, then the first one goes: unlike rename, that overwrites nothing. False across file systems."""
+        try:
+            os.link(errand.source, errand.target)
+        except FileExistsError:
+            if not _same(errand):
+                raise
+        except OSError as e:
+            if e.errno in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
+                return False
+            raise
+        os.unlink(errand.source)
+        return True
+
+    def _copy(self, errand: Errand) -> None:
+        source = os.open(errand.source, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            target = os.open(errand.target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+            self._files.append(errand.target)
+            try:
+                copy_data(source, target)
+                if self._move:
+                    os.fsync(target)
+                    self._used_up.append(errand.source)
+            finally:
+                os.close(target)
+        finally:
+            os.close(source)
+
+    def settle(self, datadir: str) -> None:
+        """All is there: make it durable, then let go of what was moved across file systems."""
+        systems = {os.stat(d).st_dev: d for d in (datadir, *self._dirs, *map(os.path.dirname, self._files))}
+        for directory in systems.values():
+            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                osfile.syncfs(fd)
+            finally:
+                os.close(fd)
+        self._settled = True
+        for path in self._used_up:
+            os.unlink(path)
+
+    def __exit__(self, *exc: object) -> None:
+        if self._settled:
+            return
+        for path in self._files:
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        if not self._move:
+            for directory in reversed(self._dirs):
+                with contextlib.suppress(OSError):
+                    os.rmdir(directory)
+

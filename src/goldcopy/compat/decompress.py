@@ -1,0 +1,133 @@
+"""``--decompress`` and ``--decrypt`` on a directory: each wrapped file gets its plain one beside it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from goldcopy.compat.increments import ROCKSDB, entries
+from goldcopy.errors import BackupInvalid, NoSpace, TargetRefused
+from goldcopy.events import Emit, Note
+from goldcopy.formats.xbcrypt import Cipher
+from goldcopy.image import osfile
+from goldcopy.image.codecs import PIECE_BYTES, Unwrapper, split
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9@#_./-]+\Z")
+_WORKING = ".goldcopy-tmp"
+_BLANK = bytes(PIECE_BYTES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecompressRequest:
+    """``decompress``: take .zst, .lz4 and .qp off. ``cipher``: take .xbcrypt off with this key (``codecs.cipher``).
+
+    ``remove_original``: the wrapped file goes when its plain one is there, and durable. ``parallel``: files at a time.
+    """
+
+    directory: str
+    decompress: bool = True
+    cipher: Cipher | None = field(default=None, repr=False)
+    remove_original: bool = False
+    parallel: int = 1
+
+
+@dataclass(frozen=True)
+class _Job:
+    packed: str
+    plain: str
+    suffixes: tuple[str, ...]
+
+
+def decompress(request: DecompressRequest, emit: Emit) -> int:
+    """Unwrap every file that is wrapped. Returns how many were.
+
+    Raises BackupInvalid for damaged data and for names that no backup program gives, KeyMissing, Unsupported (a library
+    is missing), TargetRefused when another file has the plain one's name, NoSpace. What was begun leaves no trace.
+    """
+    jobs = list(_jobs(request))
+    with ThreadPoolExecutor(max(1, request.parallel)) as pool:
+        for job in pool.map(lambda job: _do(job, request, emit), jobs):
+            if request.remove_original:
+                emit(Note(f"removing {job.packed}"))
+                os.unlink(job.packed)
+    return len(jobs)
+
+
+def _jobs(request: DecompressRequest) -> Iterator[_Job]:
+    home = os.path.abspath(request.directory)
+    rocksdb = os.path.join(home, ROCKSDB)
+    paths = list(entries(home))
+    if os.path.isdir(rocksdb):
+        paths += [f"{ROCKSDB}/{path}" for path in entries(rocksdb)]
+    for path in paths:
+        plain, suffixes = split(path, decompress=request.decompress, decrypt=request.cipher is not None)
+        if not suffixes:
+            continue
+        if not _SAFE_NAME.match(path):
+            raise BackupInvalid(f"{path!r} has characters that no file of a backup has; nothing was done with it")
+        yield _Job(os.path.join(home, path), os.path.join(home, plain), suffixes)
+
+
+def _do(job: _Job, request: DecompressRequest, emit: Emit) -> _Job:
+    emit(Note(f"decompressing {job.packed}" if request.decompress else f"decrypting {job.packed}"))
+    try:
+        # an empty file may be what a failed attempt of another program left
+        if os.path.exists(job.plain) and os.path.getsize(job.plain):
+            _compare(job, request)
+        else:
+            _unwrap(job, request)
+    except OSError as e:
+        if e.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise NoSpace(f"no space for {job.plain}: {e.strerror}") from e
+        raise TargetRefused(f"cannot write {job.plain}: {e.strerror}") from e
+    return job
+
+
+def _pieces(job: _Job, request: DecompressRequest) -> Iterator[bytes]:
+    unwrapper = Unwrapper(job.packed, job.suffixes, request.cipher)
+    with open(job.packed, "rb", buffering=0) as f:
+        while data := f.read(PIECE_BYTES):
+            yield from unwrapper.feed(data)
+    yield from unwrapper.finish()
+
+
+def _unwrap(job: _Job, request: DecompressRequest) -> None:
+    working = job.plain + _WORKING
+    out = os.open(working, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+    try:
+        size = 0
+        for piece in _pieces(job, request):
+            # blanks stay holes: a table with compressed pages was sparse
+            if piece != _BLANK[: len(piece)]:
+                osfile.write_at(out, memoryview(piece), size, osfile.WRITE_BYTES)
+            size += len(piece)
+        os.ftruncate(out, size)
+        os.fsync(out)
+        os.rename(working, job.plain)
+        osfile.sync_directory(os.path.dirname(job.plain))
+    except BaseException:
+        os.unlink(working)
+        raise
+    finally:
+        os.close(out)
+
+
+def _compare(job: _Job, request: DecompressRequest) -> None:
+    """Done by an earlier call: right when the bytes are the same."""
+    with open(job.plain, "rb", buffering=0) as f:
+        offset = 0
+        for piece in _pieces(job, request):
+            if os.pread(f.fileno(), len(piece), offset) != piece:
+                break
+            offset += len(piece)
+        else:
+            if offset == os.fstat(f.fileno()).st_size:
+                return
+    raise TargetRefused(
+        f"{job.plain} is there already and is another file than {job.packed} holds; it was not overwritten",
+        hint="a prepared backup needs no decompressing; else move the file away",
+    )
