@@ -214,15 +214,12 @@ _LAST_BINLOG_OLD = re.compile(
 )
 _SCANNED = re.compile(r"Doing recovery: scanned up to log sequence number (?P<lsn>\d+)")
 
-MARIADB_108 = RecoveryPlan(
-    mariadb_options, re.compile(r"InnoDB: End of log at LSN=(?P<lsn>\d+)"), _LAST_BINLOG
-)
-MARIADB_105 = RecoveryPlan(
-    mariadb_options,
-    re.compile(r"InnoDB: (?:End of log at LSN=|Read redo log up to LSN=|.*log scan up to )(?P<lsn>\d+)"),
-    _LAST_BINLOG,
-)
-MARIADB_102 = RecoveryPlan(mariadb_options, _SCANNED, _LAST_BINLOG_OLD)
+# Without a line of its own for the end of the scan: InnoDB starts to write where the scan ended
+_STARTED = re.compile(r"InnoDB: .*started; log sequence number (?P<lsn>\d+)")
+
+MARIADB_108 = RecoveryPlan(mariadb_options, re.compile(r"InnoDB: End of log at LSN=(?P<lsn>\d+)"), _LAST_BINLOG)
+MARIADB_105 = RecoveryPlan(mariadb_options, _STARTED, _LAST_BINLOG)
+MARIADB_102 = RecoveryPlan(mariadb_options, _STARTED, _LAST_BINLOG_OLD)
 MYSQL_56 = RecoveryPlan(mysql56_options, _SCANNED, _LAST_BINLOG_OLD)
 MYSQL_57 = RecoveryPlan(mysql57_options, _SCANNED, _LAST_BINLOG_OLD)
 MYSQL_80_OLD = RecoveryPlan(mysql80_old_options, _SCANNED, None)
