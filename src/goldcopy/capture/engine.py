@@ -232,11 +232,17 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         return consumer.advance
 
     def _consistent_point(self) -> tuple[ConsistentPoint, Lsn, bytes]:
-        """Position and LSN. Redo encrypted by MySQL cannot be trimmed, so there we wait for an LSN at which the
-        last block holds exactly what belongs to it."""
+        """Position and LSN. What has been flushed holds every commit, since the lock flushed the log; to wait for
+        more would be to wait, under the lock, for the server's next flush of what is not committed.
+
+        Redo encrypted by MySQL cannot be trimmed, so there we wait for an LSN at which the last block holds exactly
+        what belongs to it.
+        """
         for _ in range(200):
             point = read_position(self._instance)
-            end = point.lsn if point.lsn is not None else self._instance.lsns(self._instance.session)[1]
+            end = point.lsn if point.lsn is not None else self._instance.lsns(self._instance.session)[0]
+            if point.lsn is not None:
+                self._locks.flush_redo()
             last = self._source.exact_last_block(end)
             if last is not None:
                 return point, end, last

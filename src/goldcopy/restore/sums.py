@@ -10,7 +10,7 @@ import msgspec
 
 from goldcopy.errors import BackupInvalid
 from goldcopy.formats.chunksum import CHUNK, chunk_sum, decode, encode
-from goldcopy.formats.innodb.page import ChunkVerifier, geometry, is_unwritten
+from goldcopy.formats.innodb.page import TRX_SYS_PAGE, ChunkVerifier, doublewrite_pages, geometry, is_unwritten
 from goldcopy.image.chain import stored_name
 from goldcopy.image.manifest import BINLOG_TAIL_NAME, REDO_NAME, Manifest, Space
 
@@ -103,6 +103,8 @@ def _pages(directory: str, space: Space, manifest: Manifest) -> Iterator[Damage 
     """The pages' own checksums: they also find what was already wrong when the file was summed."""
     path = os.path.join(directory, space.path)
     known = set(space.corrupt)
+    # other tablespaces' pages lie in the doublewrite extents: they are not this file's pages
+    skipped: frozenset[int] = frozenset()
     try:
         with open(path, "rb", buffering=0) as f:
             page0 = f.read(65536)
@@ -111,12 +113,15 @@ def _pages(directory: str, space: Space, manifest: Manifest) -> Iterator[Damage 
             geo = geometry(page0, manifest.server.family)
             view = memoryview(bytearray(CHUNK))
             verifier = ChunkVerifier(view, geo, legacy=manifest.server.dialect == "mysql-5.6")
+            f.seek(TRX_SYS_PAGE * geo.page_size)
+            if space.space_id == 0:
+                skipped = doublewrite_pages(f.read(geo.page_size), geo)
             f.seek(0)
             at = 0
             while got := f.readinto(view):
                 for index in verifier.bad(got - got % geo.page_size):
                     page = at // geo.page_size + index
-                    if page not in known:
+                    if page not in known and page not in skipped:
                         yield Damage(space.path, f"page {page} (offset {page * geo.page_size}): wrong checksum")
                 at += got
     except (FileNotFoundError, ValueError) as e:
