@@ -2,15 +2,53 @@
 
 from __future__ import annotations
 
+import calendar
+import time
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
+
 from goldcopy.capture.copier import Base
 from goldcopy.errors import BackupInvalid
 from goldcopy.formats import Lsn
 from goldcopy.image.chain import Image, open_image
+from goldcopy.image.manifest import Plain
 from goldcopy.server.instance import Instance
 
 
-def open_base(directory: str, instance: Instance) -> Image:
-    """The image to take an increment against. Raises BackupInvalid when it is not one of this server's."""
+@dataclass(frozen=True, kw_only=True)
+class BackupBase:
+    """What an increment is taken against.
+
+    ``since``: pages with this LSN or a greater one are taken. ``identities``: (space id, identity) of the
+    tablespaces that the base holds; None when only its LSN is known, so that every tablespace is trusted to be in
+    it. ``plain``: its other files, by path, and ``started_ns``, when it began. ``id``, ``directory``: "" when only
+    its LSN is known. ``checkpoint``: a server below it was set back since.
+    """
+
+    since: Lsn
+    checkpoint: Lsn
+    identities: Set[tuple[int, str]] | None = None
+    plain: Mapping[str, Plain] = field(default_factory=dict)
+    started_ns: int = 0
+    id: str = ""
+    directory: str = ""
+
+    def page_rule(self, *, always_delta: bool = False) -> Base:
+        """What the copier must know."""
+        return Base(since=self.since, identities=self.identities, always_delta=always_delta)
+
+    def check_lsn(self, checkpoint: Lsn) -> None:
+        """A server that was set back (restored from older files) has smaller LSNs: an increment would be wrong."""
+        if checkpoint < self.checkpoint:
+            raise BackupInvalid(
+                f"the server's checkpoint LSN {checkpoint} is below the base's {self.checkpoint}: the server was "
+                "restored or set back since",
+                hint="take a full backup",
+            )
+
+
+def open_base(directory: str, instance: Instance) -> BackupBase:
+    """The backup to take an increment against. Raises BackupInvalid when it is not one of this server's."""
     image = open_image(directory)
     manifest = image.newest
     if manifest.state != "backup":
@@ -24,23 +62,28 @@ def open_base(directory: str, instance: Instance) -> Image:
             "or the server was initialised anew since",
             hint="take a full backup",
         )
-    return image
+    return base_of(image)
 
 
-def check_lsn(image: Image, checkpoint: Lsn) -> None:
-    """A server that was set back (restored from older files) has smaller LSNs: an increment would be wrong."""
-    if checkpoint < image.newest.redo.checkpoint:
-        raise BackupInvalid(
-            f"{image.directory}: the server's checkpoint LSN {checkpoint} is below the base's "
-            f"{image.newest.redo.checkpoint}: the server was restored or set back since",
-            hint="take a full backup",
-        )
-
-
-def page_rule(image: Image) -> Base:
-    """What the copier must know: pages from this LSN on, in tablespaces that the base has under this identity."""
+def base_of(image: Image) -> BackupBase:
+    """The facts of an image as a base."""
     manifest = image.newest
-    return Base(
+    return BackupBase(
         since=Lsn(manifest.redo.checkpoint),
+        checkpoint=Lsn(manifest.redo.checkpoint),
         identities={(s.space_id, s.identity) for s in manifest.spaces if s.stored != "raw"},
+        plain={p.path: p for p in manifest.plain},
+        started_ns=_epoch_ns(manifest.started),
+        id=manifest.id,
+        directory=image.directory,
     )
+
+
+def base_at(lsn: Lsn) -> BackupBase:
+    """A base of which only the LSN is known: what was imported since it cannot be told from what it holds."""
+    return BackupBase(since=lsn, checkpoint=lsn)
+
+
+def _epoch_ns(text: str) -> int:
+    whole, _, ms = text.rstrip("Z").partition(".")
+    return (calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) * 1000 + int(ms or 0)) * 1_000_000

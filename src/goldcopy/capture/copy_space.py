@@ -64,11 +64,13 @@ class SpaceFile(Protocol):
 class Base:
     """What an increment stands on: pages with LSN >= ``since`` are taken.
 
-    ``identities``: (space id, identity) of every tablespace that the base holds; any other is copied whole.
+    ``identities``: (space id, identity) of every tablespace that the base holds; any other is copied whole. None:
+    the base is trusted to hold all. ``always_delta``: what is copied whole is stored as a delta of all its pages.
     """
 
     since: Lsn
-    identities: Set[tuple[int, str]]
+    identities: Set[tuple[int, str]] | None
+    always_delta: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ class SpaceResult:
     flags: int = 0
     size: int = 0
     stored: Literal["full", "delta", "raw"] = "full"
+    complete: bool = False
     pages_stored: int = 0
     unverifiable: int = 0
     corrupt: tuple[int, ...] = ()
@@ -126,6 +129,7 @@ class SpaceResult:
             size=self.size,
             size_final=size_final,
             stored=self.stored,
+            complete=self.complete,
             pages_stored=self.pages_stored,
             unverifiable=self.unverifiable,
             corrupt=self.corrupt,
@@ -239,6 +243,7 @@ class SpaceCopy:
         self._geometry: Geometry | None = None
         self._skip: frozenset[int] = frozenset()
         self._since: Lsn | None = None
+        self._complete = False
         self._head_lsns: tuple[int, ...] = ()
         self._finished = False
         try:
@@ -301,9 +306,12 @@ class SpaceCopy:
 
     def _since_base(self, space_id: int) -> Lsn | None:
         base = self.job.base
-        if base is None or (space_id, self._identity) not in base.identities:
+        if base is None:
             return None
-        return base.since
+        if base.identities is None or (space_id, self._identity) in base.identities:
+            return base.since
+        self._complete = base.always_delta
+        return Lsn(0) if base.always_delta else None
 
     def _refuse_page_0(self, why: str) -> None:
         """Page 0 makes no sense: nothing in the file can be checked."""
@@ -427,6 +435,7 @@ class SpaceCopy:
             flags=0 if geometry is None else geometry.flags,
             size=tally.size,
             stored="raw" if geometry is None else "delta" if self._since is not None else "full",
+            complete=self._complete,
             pages_stored=tally.pages_stored,
             unverifiable=tally.unverifiable,
             corrupt=tuple(sorted(tally.corrupt)),

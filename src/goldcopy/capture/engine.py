@@ -17,18 +17,18 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from goldcopy import __version__
-from goldcopy.capture.base import check_lsn, page_rule
-from goldcopy.capture.copier import Base, SpaceCopier, SpaceJob
+from goldcopy.capture.base import BackupBase
+from goldcopy.capture.copier import SpaceCopier, SpaceJob
 from goldcopy.capture.follower import Follower
 from goldcopy.capture.plain import PlainCopier
 from goldcopy.capture.plain_set import PlainSet
 from goldcopy.capture.redo_source import open_source
 from goldcopy.capture.spaces import CopiedSpaces
+from goldcopy.capture.spool import SpoolFile
 from goldcopy.capture.throttle import Throttle
 from goldcopy.errors import RedoOverrun, ServerRefused
 from goldcopy.events import Emit, Note, Progress, Warn
 from goldcopy.formats import Lsn
-from goldcopy.image.chain import Image
 from goldcopy.image.manifest import (
     BINLOG_TAIL_NAME,
     REDO_NAME,
@@ -50,17 +50,26 @@ from goldcopy.server.redo_guard import RedoConsumer
 
 CATCH_UP_TRIES = 30
 
+Finish = Callable[[Manifest], Manifest]
+
 
 @dataclass(frozen=True, kw_only=True)
 class CaptureOptions:
-    """How to copy. ``on_corrupt``: ``stop`` at a page that stays bad, or ``list`` it and go on."""
+    """How to copy. ``on_corrupt``: ``stop`` at a page that stays bad, or ``list`` it and go on.
+
+    ``always_delta``: in an increment, what is new is stored as a delta of all its pages, as the peers have it.
+    ``plain_from_base``: leave out other files that are provably as in the base. ``wanted``: which paths to take,
+    None = all. ``redo_spool``: a local file for the redo window, "" = into the sink.
+    """
 
     threads: int = 4
     bytes_per_s: int = 0
     iops: int = 0
     on_corrupt: Literal["stop", "list"] = "stop"
     consumer: bool = True
+    always_delta: bool = False
     plain_from_base: bool = True
+    redo_spool: str = ""
     name: str = ""
     wanted: Callable[[str], bool] | None = None
     policy: LockPolicy = field(default_factory=LockPolicy)
@@ -70,7 +79,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
     """A backup being taken. Use as a context manager; call the steps in the order in which they stand here."""
 
     def __init__(
-        self, instance: Instance, sink: Sink, base: Image | None, options: CaptureOptions, emit: Emit
+        self, instance: Instance, sink: Sink, base: BackupBase | None, options: CaptureOptions, emit: Emit
     ) -> None:
         self._instance, self._sink, self._base, self._options, self._emit = instance, sink, base, options, emit
         self._stack = contextlib.ExitStack()
@@ -79,12 +88,8 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         self._warnings: list[str] = []
         self._spaces = CopiedSpaces()
         self._throttle = Throttle(options.bytes_per_s, options.iops)
-        plain_base = base.newest.plain if base is not None and options.plain_from_base else ()
-        self._plain = PlainSet(
-            PlainCopier(sink, self._throttle),
-            {p.path: p for p in plain_base},
-            _epoch_ns(base.newest.started) if base is not None else 0,
-        )
+        known = base.plain if base is not None and options.plain_from_base else {}
+        self._plain = PlainSet(PlainCopier(sink, self._throttle), known, base.started_ns if base is not None else 0)
         self._torn = 0
 
     def __enter__(self) -> Capture:
@@ -113,8 +118,8 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         for _ in range(CATCH_UP_TRIES):
             checkpoint = source.checkpoint()
             if self._base is not None:
-                check_lsn(self._base, checkpoint.lsn)
-            self._redo_out: FileWriter = self._sink.put_file(REDO_NAME)
+                self._base.check_lsn(checkpoint.lsn)
+            self._redo_out = self._open_redo()
             follower = Follower(
                 source, self._redo_out, lambda: instance.lsns(session),
                 capacity_bytes=instance.redo_capacity_bytes,
@@ -171,11 +176,16 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         """Give the locks back: the server goes on as before."""
         self._locks.release()
 
-    def write_manifest(self) -> Manifest:
-        """Make all durable, then write the manifest: only now is there a backup."""
+    def write_manifest(self, finish: Finish | None = None) -> Manifest:
+        """Make all durable, then write the manifest: only now is there a backup.
+
+        ``finish``: may put more files into the sink, and returns the manifest to write.
+        """
         plain = self._plain.records()
         redo = self._redo_record()
         manifest = self._manifest(plain, redo)
+        if finish is not None:
+            manifest = finish(manifest)
         self._sink.sync()
         self._sink.commit(dump(manifest))
         return manifest
@@ -197,7 +207,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
             self._emit(Warn("unknown-file", text))
 
     def _copy(self, files: tuple[FileRef, ...] | list[FileRef]) -> None:
-        rule: Base | None = page_rule(self._base) if self._base is not None else None
+        rule = self._base.page_rule(always_delta=self._options.always_delta) if self._base is not None else None
         chosen = self._chosen(files)
         head = next((f for f in chosen if f.source == self._instance.system_files[0]), None)
         later = set(self._instance.system_files[1:])
@@ -224,6 +234,9 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
     def _progress(self, done: int, total: int) -> None:
         self._follower.check()
         self._emit(Progress("copy", done, total, redo_head_start_s=self._follower.lag.head_start_s))
+
+    def _open_redo(self) -> FileWriter:
+        return SpoolFile(self._options.redo_spool) if self._options.redo_spool else self._sink.put_file(REDO_NAME)
 
     def _consumer(self) -> Callable[[Lsn], None] | None:
         if not (self._options.consumer and self._instance.dialect.redo_consumer):
@@ -282,9 +295,9 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         return Manifest(
             id=str(uuid.uuid4()),
             kind="full" if base is None else "incremental",
-            base_id="" if base is None else base.newest.id,
-            base_path="" if base is None else self._sink.relative(base.directory),
-            since=0 if base is None else base.newest.redo.checkpoint,
+            base_id="" if base is None else base.id,
+            base_path="" if base is None or not base.directory else self._sink.relative(base.directory),
+            since=0 if base is None else base.since,
             partial=self._options.wanted is not None,
             tool=f"goldcopy {__version__}",
             started=_utc(self._started),
@@ -334,10 +347,3 @@ def _position(point: ConsistentPoint) -> Position:
 
 def _utc(t: float) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(t)) + f".{int(t % 1 * 1000):03d}Z"
-
-
-def _epoch_ns(text: str) -> int:
-    import calendar
-
-    whole, _, ms = text.rstrip("Z").partition(".")
-    return (calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) * 1000 + int(ms or 0)) * 1_000_000

@@ -24,10 +24,13 @@ class Member:
 
 @dataclass(frozen=True)
 class SpaceSource:
-    """Where the pages of one tablespace come from: ``whole`` first, then ``deltas`` laid over it, oldest first."""
+    """Where the pages of one tablespace come from: ``whole`` first, then ``deltas`` laid over it, oldest first.
+
+    ``whole`` is None when the oldest delta is complete.
+    """
 
     space: Space
-    whole: tuple[Member, Space]
+    whole: tuple[Member, Space] | None
     deltas: tuple[tuple[Member, Space], ...]
 
 
@@ -66,6 +69,8 @@ class Image:
             if found.stored != "delta":
                 return SpaceSource(space, (member, found), tuple(reversed(deltas)))
             deltas.append((member, found))
+            if found.complete:
+                return SpaceSource(space, None, tuple(reversed(deltas)))
         raise BackupInvalid(
             f"{self.directory}: the chain has no whole copy of {space.path} (tablespace {space.space_id})"
         )

@@ -28,7 +28,8 @@ class Space(msgspec.Struct, frozen=True, kw_only=True):
     ``identity``: inode and birth time on the source (``formats.md`` 5): another identity is another tablespace.
     ``page_size``: bytes of a page on disk. ``size``: bytes when copied; ``size_final``: at the consistent point.
     ``stored``: ``full``, ``delta`` (pages changed since the base), or ``raw``: copied as it came because page 0
-    was not written yet (all of it is in the redo).
+    was not written yet (all of it is in the redo). ``complete``: a delta that holds every page, so that nothing older
+    is needed.
     ``sums``: ``formats.chunksum`` text of the stored file (the delta file, for a delta). ``pages_stored``: pages in
     it. ``unverifiable``: pages that carry no checksum on disk (encrypted or compressed by MySQL).
     ``corrupt``: page numbers that stayed bad, when the user asked to go on.
@@ -44,6 +45,7 @@ class Space(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     size_final: int
     stored: Literal["full", "delta", "raw"]
+    complete: bool = False
     pages_stored: int = 0
     unverifiable: int = 0
     corrupt: tuple[int, ...] = ()
@@ -75,6 +77,7 @@ class Redo(msgspec.Struct, frozen=True, kw_only=True):
     layout has blocks). ``checkpoint``: C0. ``checkpoint_end``: LSN of the checkpoint's own record (MariaDB).
     ``header``: first 512 bytes of the source's log, hex. ``first_lsn``, ``capacity``: geometry of the source's
     log. ``encryption``: MySQL's encryption block, hex, or "". ``sums``: chunk sums of the stored file.
+    ``stored_as``: the file that holds it: the raw window, or (``rebuilt``) a log file of the server's own form.
     """
 
     layout: str
@@ -89,6 +92,8 @@ class Redo(msgspec.Struct, frozen=True, kw_only=True):
     encryption: str = ""
     size: int = 0
     sums: str = ""
+    stored_as: str = REDO_NAME
+    rebuilt: bool = False
 
 
 class Replica(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ The cost is one read of each needed byte and one write, however many increments 
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import threading
@@ -42,7 +43,7 @@ class Placement:
         return external
 
 
-class DeltaPages:
+class DeltaPages(contextlib.AbstractContextManager["DeltaPages"]):
     """The pages of one delta file by number: page number -> offset of its bytes. Checked against its sums."""
 
     def __init__(self, member: Member, space: Space) -> None:
@@ -64,7 +65,7 @@ class DeltaPages:
                 yield number, offset
                 offset += page_size
 
-    def close(self) -> None:
+    def __exit__(self, *exc: object) -> None:
         os.close(self.fd)
 
 
@@ -80,6 +81,43 @@ def check_file(fd: int, path: str, sums: str) -> None:
         offset += len(data)
     if os.fstat(fd).st_size != offset:
         raise BackupInvalid(f"{path}: damaged: {os.fstat(fd).st_size} bytes, {offset} were written")
+
+
+class WholeFile(contextlib.AbstractContextManager["WholeFile"]):
+    """A tablespace stored with all its pages, read chunk by chunk and compared with its sums."""
+
+    def __init__(self, member: Member, space: Space) -> None:
+        self.path = os.path.join(member.directory, stored_name(space))
+        self._size = space.size
+        self._sums = decode(space.sums)
+        self._fd = _open(self.path)
+        self._sparse = os.fstat(self._fd).st_blocks * 512 < space.size
+
+    def __exit__(self, *exc: object) -> None:
+        os.close(self._fd)
+
+    def read(self, index: int, view: memoryview) -> int:
+        """Fill ``view`` with chunk ``index``. Returns the bytes of it; 0 for a hole and beyond the file's end."""
+        start = index * CHUNK
+        stored = max(0, min(CHUNK, self._size - start))
+        if not stored:
+            return 0
+        if self._sparse and next(data_extents(self._fd, start, start + stored), None) is None:
+            self._check(index, zero_sum(stored))
+            return 0
+        # the whole stored chunk is summed, even where the file became shorter since
+        into = view if len(view) >= stored else memoryview(bytearray(stored))
+        got = os.preadv(self._fd, [into[:stored]], start)
+        if got < stored:
+            raise BackupInvalid(f"{self.path}: damaged: it ends at {start + got}, {self._size} bytes were written")
+        self._check(index, chunk_sum(into[:stored]))
+        if into is not view:
+            view[:] = into[: len(view)]
+        return min(stored, len(view))
+
+    def _check(self, index: int, got: int) -> None:
+        if self._sums and got != self._sums[index]:
+            raise BackupInvalid(f"{self.path}: damaged: the bytes at offset {index * CHUNK} are not what was written")
 
 
 class Materialiser:
@@ -145,62 +183,36 @@ class Materialiser:
 
     def _space(self, source: SpaceSource) -> None:
         space = source.space
-        member, whole = source.whole
-        path = os.path.join(member.directory, stored_name(whole))
-        fd = _open(path)
-        deltas: list[DeltaPages] = []
-        try:
-            deltas = [DeltaPages(m, s) for m, s in source.deltas]
-            with OutFile(self._target(space.path, space.external), space.size) as out:
-                self._overlay(fd, path, whole, space, deltas, out)
-                out.truncate(max(space.size, space.size_final))
-        finally:
-            os.close(fd)
-            for delta in deltas:
-                delta.close()
+        with contextlib.ExitStack() as stack:
+            deltas = [stack.enter_context(DeltaPages(m, s)) for m, s in source.deltas]
+            whole = stack.enter_context(WholeFile(*source.whole)) if source.whole is not None else None
+            out = stack.enter_context(OutFile(self._target(space.path, space.external), space.size))
+            self._overlay(whole, space, deltas, out)
+            out.truncate(max(space.size, space.size_final))
 
-    def _overlay(
-        self, fd: int, path: str, whole: Space, space: Space, deltas: list[DeltaPages], out: OutFile
-    ) -> None:
+    def _overlay(self, whole: WholeFile | None, space: Space, deltas: list[DeltaPages], out: OutFile) -> None:
         """Copy the whole file chunk by chunk, newer pages patched in before a chunk is written."""
-        buffer = mmap.mmap(-1, CHUNK)
-        view = memoryview(buffer)
-        sums = decode(whole.sums)
+        view = memoryview(mmap.mmap(-1, CHUNK))
         newest: dict[int, tuple[int, int]] = {}
         for delta in deltas:
             newest.update((number, (delta.fd, offset)) for number, offset in delta.offsets.items())
         by_chunk: dict[int, list[int]] = {}
         for number in newest:
             by_chunk.setdefault(number * space.page_size // CHUNK, []).append(number)
-        sparse = os.fstat(fd).st_blocks * 512 < whole.size
         for index in range(-(-space.size // CHUNK)):
             start = index * CHUNK
             length = min(CHUNK, space.size - start)
             patches = by_chunk.get(index, ())
-            stored = max(0, min(CHUNK, whole.size - start))
-            if sparse and stored and next(data_extents(fd, start, start + stored), None) is None:
-                self._check(path, sums, index, start, zero_sum(stored) if stored else None)
-                if not patches:
-                    self._advance(length)
-                    continue
-                got = 0
-            else:
-                got = os.preadv(fd, [view[:stored]], start) if stored else 0
-                if got < stored:
-                    raise BackupInvalid(f"{path}: damaged: it ends at {start + got}, {whole.size} bytes were written")
-                self._check(path, sums, index, start, chunk_sum(view[:got]) if got else None)
-            if got < length:
-                view[got:length] = bytes(length - got)
-            for number in patches:
-                at = number * space.page_size - start
-                page_fd, offset = newest[number]
-                os.preadv(page_fd, [view[at : at + space.page_size]], offset)
-            out.write_at(start, view[:length])
+            got = whole.read(index, view[:length]) if whole is not None else 0
+            if got or patches:
+                if got < length:
+                    view[got:length] = bytes(length - got)
+                for number in patches:
+                    at = number * space.page_size - start
+                    page_fd, offset = newest[number]
+                    os.preadv(page_fd, [view[at : at + space.page_size]], offset)
+                out.write_at(start, view[:length])
             self._advance(length)
-
-    def _check(self, path: str, sums: list[int], index: int, start: int, got: int | None) -> None:
-        if sums and got is not None and got != sums[index]:
-            raise BackupInvalid(f"{path}: damaged: the bytes at offset {start} are not what was written")
 
     def _plain(self, member: Member, plain: Plain) -> None:
         target = self._placement.of(plain.path, plain.external)
