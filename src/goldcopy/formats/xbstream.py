@@ -26,6 +26,9 @@ MAGIC = b"XBSTCK01"
 MAX_PATH_BYTES = 511
 """Their readers refuse 512 (FN_REFLEN)."""
 
+CHUNK_BYTES = 10 << 20
+"""Payload of the largest chunks that the peers write; readers must take any."""
+
 MAX_FILE_BYTES = (1 << 63) - 1
 
 MAX_MAP_ENTRIES = 1 << 20
@@ -52,6 +55,11 @@ def encode_path(path: str) -> bytes:
     name = path.encode("utf-8", "surrogateescape")
     _check_path(name, absolute=True)
     return name
+
+
+def check_path(path: str) -> None:
+    """Raises ValueError for a path that is absolute, leads out of its directory, or cannot be sent."""
+    _check_path(path.encode("utf-8", "surrogateescape"), absolute=False)
 
 
 def payload_header(path: str, offset: int, data: Bytes) -> bytes:

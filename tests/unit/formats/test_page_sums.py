@@ -63,10 +63,8 @@ def test_one_flipped_bit_is_found_and_named(name: str) -> None:
     assert verifier.bad(len(data)) == []
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", sorted(set(KINDS) - {"none"}))
 def test_a_page_torn_at_a_sector_is_found(name: str) -> None:
-    if name == "none":
-        pytest.skip("without a sum only the LSN words can tell")
     data, verifier, size = chunk_of(name)
     seal = KINDS[name][0]
     newer = seal(pages.page(size, number=900, lsn=0x123456999A))

@@ -2,6 +2,7 @@
 
     0 u32    number, (lsn / 512 mod 2^30) + 1; bit 31 marks the first block of a write
     4 u16    bytes used, header included; bit 15: MySQL encrypted what follows the header, sum included
+             (MariaDB <= 10.7 encrypts from here on, but not the sum: what a block holds cannot be seen)
     6 u16    offset of the first record group that starts here, 0 = none
     8 u32    checkpoint number, or epoch (R8030)
     508 u32  sum of what is before
@@ -53,9 +54,9 @@ def used_bytes(block: bytes | bytearray) -> int:
     return u16(block, 4) & ~ENCRYPTED
 
 
-def is_encrypted(block: bytes | bytearray) -> bool:
-    """Whether MySQL encrypted the block: then its sum cannot be checked and its end cannot be moved."""
-    return bool(block[4] & 0x80)
+def mariadb_encrypted(header: bytes) -> bool:
+    """Whether a log of blocks is encrypted as MariaDB up to 10.7 does it; told by the header's format."""
+    return len(header) >= 4 and bool(header[0] & 0x80)
 
 
 @lru_cache(maxsize=16)
@@ -107,10 +108,19 @@ def _weights(numpy: Any) -> Any:
 
 
 class BlockLayout(Layout):
-    """What the layouts with blocks share. ``legacy``: the sum before MySQL 5.7. ``epoch``: R8030's third field."""
+    """What the layouts with blocks share.
+
+    ``legacy``: the sum before MySQL 5.7. ``epoch``: R8030's third field. ``may_be_opaque``: MySQL may have
+    encrypted single blocks, their sums included.
+    """
 
     legacy: ClassVar[bool] = False
     epoch: ClassVar[bool] = False
+    may_be_opaque: ClassVar[bool] = False
+
+    def is_opaque(self, block: bytes | bytearray) -> bool:
+        """Whether MySQL encrypted the block: then its sum cannot be checked and its end cannot be moved."""
+        return self.may_be_opaque and bool(block[4] & 0x80)
 
     def first_bad(self, data: bytes | bytearray, lsn: int) -> int | None:
         """Offset of the first block that has not the number and the sum of its place; ``lsn`` is that of byte 0.
@@ -127,7 +137,7 @@ class BlockLayout(Layout):
                 return None
         for i in range(count):
             offset = i * BLOCK
-            opaque = not self.legacy and data[offset + 4] & 0x80
+            opaque = self.may_be_opaque and data[offset + 4] & 0x80
             if words[2 * i] & _NUMBER_MASK != block_number(lsn + offset):
                 return offset
             if words[2 * i + 1] != sums[i] and not opaque:
@@ -145,9 +155,11 @@ class BlockLayout(Layout):
         used = end % BLOCK
         if used <= BLOCK_HEADER:
             return self._empty(end, u32(block, 8))
+        if used >= SUM_AT:
+            raise ValueError(f"{end} is no LSN: it lies in the trailer of a redo block")
         if used_bytes(block) < used:
             raise ValueError(f"the redo window ends at LSN {floor(end) + used_bytes(block)}, not at {end}")
-        if is_encrypted(block) and not self.legacy:
+        if self.is_opaque(block):
             if used_bytes(block) != used:
                 raise ValueError(f"the encrypted redo block of LSN {end} holds bytes beyond it")
             return block
@@ -173,7 +185,14 @@ class BlockLayout(Layout):
             if offset + len(data) < length or not window.end % BLOCK:
                 yield offset, data
             else:
-                yield offset, data[:-BLOCK] + self.ending_at(data[-BLOCK:], window.end)
+                yield offset, data[:-BLOCK] + self._last(window, data[-BLOCK:])
+
+    def _last(self, window: Window, block: bytes) -> bytes:
+        """The block of ``window.end``. One that MariaDB encrypted stays as it is: it may hold a little more, of
+        mini-transactions that the server wrote while no one could commit."""
+        if not mariadb_encrypted(window.header):
+            return self.ending_at(block, window.end)
+        return block if window.end % BLOCK > BLOCK_HEADER else b""
 
     def _checked(self, window: Window, read: ReadAt) -> Iterator[tuple[int, bytes]]:
         length = ceiling(window.end) - window.start

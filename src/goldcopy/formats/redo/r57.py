@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterator
 
 from goldcopy.formats import Lsn
-from goldcopy.formats.redo.blocks import BLOCK, CircularLayout, spread
+from goldcopy.formats.redo.blocks import BLOCK, CircularLayout, mariadb_encrypted, spread
 from goldcopy.formats.redo.layout import CREATOR, crc_right, crc_sealed, creator_text, u32, u64
 from goldcopy.formats.redo.r56 import data_offset, log_files, offset_with_headers
 from goldcopy.formats.redo.window import Checkpoint, Circle, Header, LogFile, LogPiece, ReadAt, Window
@@ -29,7 +29,7 @@ _REDO_DISABLED = 1
 
 def is_mariadb(header_format: int) -> bool:
     """Whether a format number is MariaDB's (10.2 shares number 1 with MySQL 5.7 and needs no distinction)."""
-    return header_format & ~MARIADB_ENCRYPTED in _MARIADB_FORMATS or bool(header_format & MARIADB_ENCRYPTED)
+    return header_format in _MARIADB_FORMATS or bool(header_format & MARIADB_ENCRYPTED)
 
 
 def parse_header(first: bytes) -> Header:
@@ -56,7 +56,7 @@ def checkpoint_block(window: Window, offset: int) -> bytes:
 
     An encrypted MariaDB log keeps the key data of the source's own checkpoint block.
     """
-    encrypted = is_mariadb(u32(window.header, 0)) and len(window.encryption) == BLOCK
+    encrypted = mariadb_encrypted(window.header) and len(window.encryption) == BLOCK
     block = bytearray(window.encryption if encrypted else BLOCK)
     struct.pack_into(">QQQQ", block, 0, window.checkpoint_no, window.checkpoint, offset, LOG_BUFFER_BYTES)
     struct.pack_into(">Q", block, _END_LSN_AT, window.checkpoint_end)
@@ -87,6 +87,7 @@ class R57(CircularLayout):
     """MySQL 5.7.9 to 8.0.29, MariaDB 10.2 to 10.4."""
 
     key = "R57"
+    may_be_opaque = True
 
     def header(self, first: bytes) -> Header:
         """The header carries a sum."""

@@ -27,6 +27,7 @@ class R8030(BlockLayout):
 
     key = "R8030"
     epoch = True
+    may_be_opaque = True
 
     def header(self, first: bytes) -> Header:
         """The header carries a sum."""
