@@ -54,6 +54,7 @@ class _Found:
     unknown: list[FileRef] = field(default_factory=list)
     empty_dirs: list[str] = field(default_factory=list)
     links: list[tuple[str, str]] = field(default_factory=list)
+    walked: set[tuple[int, int]] = field(default_factory=set)
     outside_innodb: bool = False
     rocksdb_dir: str = ""
 
@@ -85,7 +86,12 @@ def scan(rules: Layout, remote: Iterable[str] = ()) -> Listing:
 
 
 def _walk(rules: Layout, directory: str, prefix: str, depth: int, found: _Found) -> None:
-    """List one directory: its files, then the directories below, database directories that are links included."""
+    """List one directory: its files, then the directories below, database directories that are links included.
+
+    A directory that is reached a second time, by a link, is passed over: no file may be in a backup twice.
+    """
+    if not _first_time(directory, found):
+        return
     below: list[os.DirEntry[str]] = []
     files = 0
     for entry in _entries(directory):
@@ -101,6 +107,16 @@ def _walk(rules: Layout, directory: str, prefix: str, depth: int, found: _Found)
             found.rocksdb_dir = entry.path
         elif depth < _MAX_DEPTH and not rules.is_skipped_dir(entry.path, entry.name):
             _walk(rules, entry.path, f"{prefix}{entry.name}/", depth + 1, found)
+
+
+def _first_time(directory: str, found: _Found) -> bool:
+    try:
+        here = os.stat(directory)
+    except FileNotFoundError:
+        return False
+    new = (here.st_dev, here.st_ino) not in found.walked
+    found.walked.add((here.st_dev, here.st_ino))
+    return new
 
 
 def _entries(directory: str) -> list[os.DirEntry[str]]:

@@ -44,5 +44,8 @@ def test_the_search_finds_what_it_is_for():
         "if parse(a).numbers >= (10, 5):", "return v > self.version",
     ):
         assert offences(line), line
-    for line in ("conversion = 3 < 4", "def choose(version: str) -> Dialect:", "if size > (a, b):", "if sys.version_info < (3, 12):"):
+    for line in (
+        "conversion = 3 < 4", "def choose(version: str) -> Dialect:", "if size > (a, b):",
+        "if sys.version_info < (3, 12):",
+    ):  # fmt: skip
         assert not offences(line), line

@@ -11,7 +11,8 @@ from goldcopy.server.session import resolve
 @pytest.fixture(autouse=True)
 def own_world(monkeypatch, tmp_path):
     monkeypatch.delenv("MYSQL_PWD", raising=False)
-    monkeypatch.setattr(session.option_files, "default_files", lambda: (str(tmp_path / "global"), str(tmp_path / "own")))
+    files = (str(tmp_path / "global"), str(tmp_path / "own"))
+    monkeypatch.setattr(session.option_files, "default_files", lambda: files)
     monkeypatch.setattr(session, "_SOCKETS", (str(tmp_path / "usual.sock"),))
     (tmp_path / "usual.sock").touch()
 
