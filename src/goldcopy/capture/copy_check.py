@@ -75,20 +75,24 @@ class Checker:
             wanted = [i for i in verifier.changed(length, since) if i not in passed_over]
         if not wanted:
             return wanted
+        bad, opaque = verifier.bad(length), verifier.unverifiable(length)
+        if not bad and not opaque:
+            return wanted
         mine = (set(wanted) - passed_over).__contains__
-        stay_bad = self._reread_torn(source, offset, list(filter(mine, verifier.bad(length))), geometry, found)
-        opaque = list(filter(mine, verifier.unverifiable(length)))
+        opaque = list(filter(mine, opaque))
         found.unverifiable += len(opaque)
+        stay_bad = self._reread_torn(source, offset, list(filter(mine, bad)), geometry, found)
         stay_bad += self._reread_opaque(source, offset, opaque, page_size, found)
         found.corrupt += [first + i for i in sorted(stay_bad)]
         return wanted
 
     def _verifier(self, view: memoryview, geometry: Geometry) -> ChunkVerifier:
         """Made once per kind of tablespace, not once per tablespace: it holds a slice for every page."""
-        kind = replace(geometry, space_id=SYSTEM_SPACE, flags=0)
-        key = (len(view), view is self.view, kind)
+        g = geometry
+        key = (len(view), g.family, g.page_size, g.checksum, g.page_compressed, g.encrypted)
         verifier = self._verifiers.get(key)
         if verifier is None:
+            kind = replace(geometry, space_id=SYSTEM_SPACE, flags=0)
             verifier = ChunkVerifier(view, kind, legacy=self._legacy)
             self._verifiers[key] = verifier
         return verifier

@@ -36,6 +36,7 @@ UNKNOWN_SPACE = 0xFFFFFFFF
 
 UNWRITTEN_TRIES, UNWRITTEN_PAUSE_S = 50, 0.020
 _HEAD_BYTES = 64 << 10
+_FLAGS_END = 64
 _HEAD_PAGES = 4
 """Header, change buffer bitmap, inodes, first root: every tablespace has them, and IMPORT rewrites them first."""
 
@@ -92,8 +93,8 @@ class SpaceResult:
 
     ``identity``: of the file that was read, which may no longer be the one that was listed. ``vanished``: it was
     gone before it could be opened, nothing is stored. ``shrunk``: it was truncated while it was copied.
-    ``suspect``: a MariaDB IMPORT may have been rewriting it: copy it again when it changed since. ``head_lsns``: LSNs
-    of its first pages when they were copied, for ``imported_since``.
+    ``suspect``: a MariaDB IMPORT may have been rewriting it: copy it again when it changed since. ``head_marks``: a
+    bit for each of its first pages that had an LSN when it was copied, for ``imported_since``.
     """
 
     path: str
@@ -112,7 +113,7 @@ class SpaceResult:
     sums: str = ""
     torn_rereads: int = 0
     suspect: bool = False
-    head_lsns: tuple[int, ...] = ()
+    head_marks: int = 0
     shrunk: bool = False
     vanished: bool = False
 
@@ -153,16 +154,14 @@ def imported_since(result: SpaceResult, source: str) -> bool:
         return False
     if len(head) < result.page_size or is_unwritten(head[: result.page_size]):
         return False
-    now = _head_lsns(head, result.page_size)
-    return page_space_id(head) != result.space_id or any(
-        was and not is_ for was, is_ in zip(result.head_lsns, now, strict=False)
-    )
+    lost = result.head_marks & ~_head_marks(head, result.page_size)
+    return page_space_id(head) != result.space_id or bool(lost)
 
 
-def _head_lsns(head: memoryview, page_size: int) -> tuple[int, ...]:
-    """LSNs of the first pages; a page that was never written has none."""
-    pages = (head[at : at + page_size] for at in range(0, min(len(head), _HEAD_PAGES * page_size), page_size))
-    return tuple(page_lsn(page) for page in pages if len(page) == page_size)
+def _head_marks(head: memoryview, page_size: int) -> int:
+    """Bit k: page k has an LSN. IMPORT leaves none; a page that was never written has none either."""
+    end = min(len(head), _HEAD_PAGES * page_size)
+    return sum(bool(page_lsn(head[at:])) << at // page_size for at in range(0, end, page_size))
 
 
 class Turns:
@@ -244,7 +243,7 @@ class SpaceCopy:
         self._skip: frozenset[int] = frozenset()
         self._since: Lsn | None = None
         self._complete = False
-        self._head_lsns: tuple[int, ...] = ()
+        self._head_marks = 0
         self._finished = False
         try:
             self._measure()
@@ -293,14 +292,16 @@ class SpaceCopy:
         if is_unwritten(head):
             return
         try:
-            found = geometry(head, self._rules.family)
+            # the search for encryption data goes through all it is given
+            page_size = geometry(head[:_FLAGS_END], self._rules.family).page_size
+            found = geometry(head[:page_size], self._rules.family)
         except ValueError as e:
             self._refuse_page_0(str(e))
             return
         if got < found.page_size:
             return
         self._geometry = found
-        self._head_lsns = _head_lsns(checker.view[:got], found.page_size)
+        self._head_marks = _head_marks(checker.view[:got], found.page_size)
         self._skip = _doublewrite(checker.view, found, got)
         self._since = self._since_base(found.space_id)
 
@@ -441,8 +442,8 @@ class SpaceCopy:
             corrupt=tuple(sorted(tally.corrupt)),
             sums=sums,
             torn_rereads=tally.torn_rereads,
-            suspect=bool(self._head_lsns) and not any(self._head_lsns),
-            head_lsns=self._head_lsns,
+            suspect=geometry is not None and self._head_marks == 0,
+            head_marks=self._head_marks,
             shrunk=tally.size < self.size,
         )
 
