@@ -36,7 +36,7 @@ from goldcopy.formats.redo.blocks import (
     found_number,
     used_bytes,
 )
-from goldcopy.formats.redo.layout import newest
+from goldcopy.formats.redo.layout import crc_right, newest
 from goldcopy.formats.redo.r57 import ENCRYPTION_AT, is_mariadb
 from goldcopy.formats.redo.r8030 import R8030
 from goldcopy.formats.redo.window import Circle
@@ -195,8 +195,9 @@ class CircularSource(BlockSource):
 
 
 def _mysql_encryption(fd: int) -> bytes:
+    """MySQL's encryption block of a log file, b"" when there is none that is whole."""
     block = os.pread(fd, BLOCK, ENCRYPTION_AT)
-    return block if any(block[48:508]) else b""
+    return block if any(block[48:508]) and crc_right(block, BLOCK) else b""
 
 
 @dataclass(frozen=True)
@@ -217,6 +218,7 @@ class FileSetSource(BlockSource):
         super().__init__(R8030())
         self._directory = directory
         self._files: list[_RedoFile] = []
+        self._encryption = b""
         self.refresh()
 
     @alone
@@ -227,9 +229,15 @@ class FileSetSource(BlockSource):
             if found:
                 self.close()
                 self._files = found
+                self._note_encryption()
                 return
             time.sleep(SCAN_PAUSE_S)
         raise ServerRefused(f"{self._directory} holds no gapless set of redo log files")
+
+    def _note_encryption(self) -> None:
+        """Keep the newest encryption block: not every file that holds encrypted redo has one."""
+        blocks = (_mysql_encryption(file.fd) for file in reversed(self._files))
+        self._encryption = next(filter(None, blocks), self._encryption)
 
     def _scan(self) -> list[_RedoFile]:
         """All files in order; empty when they changed while we looked."""
@@ -326,9 +334,10 @@ class FileSetSource(BlockSource):
     @alone
     def window(self, start: Lsn, checkpoint: Checkpoint, end: Lsn) -> Window:
         """See ``RedoSource.window``."""
+        self.refresh()
         return Window(
             layout=self.layout, start=start, checkpoint=checkpoint.lsn, end=end, header=self._header_block(),
-            encryption=_mysql_encryption(self._files[-1].fd),
+            encryption=self._encryption,
         )
 
     def close(self) -> None:

@@ -226,7 +226,7 @@ class ChunkVerifier:
         """
         wrong = [i for i in self._suspects(length // self._n) if self._state(i) is State.WRONG]
         if wrong and self._geometry.checksum is Checksum.CRC32:
-            return [wrong[k] for k in sums.innodb_wrong([self._pages[i] for i in wrong])]
+            return sums.innodb_wrong(self._view, self._n, wrong)
         return wrong
 
     def unverifiable(self, length: int) -> list[int]:
