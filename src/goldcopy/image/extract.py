@@ -16,12 +16,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Literal
 
 import msgspec
 
 from goldcopy.errors import BackupInvalid, GoldcopyError, NoSpace, TargetRefused
-from goldcopy.formats import xbcrypt, xbstream
+from goldcopy.formats import tarstream, xbcrypt, xbstream
 from goldcopy.image import codecs, osfile
 from goldcopy.image.channel import Source
 from goldcopy.image.stream import CHANGES_NAME, ChangeList
@@ -261,7 +261,7 @@ class _Extraction:
 
     def __init__(self, tree: _Tree, threads: _Threads, reader: _Reader, on_file: Callable[[str], None]) -> None:
         self._tree, self._threads, self._reader, self._on_file = tree, threads, reader, on_file
-        self._decoder = xbstream.Decoder(absolute=reader.absolute_names)
+        self._decoder = reader.decoder()
         self._open: dict[str, tuple[_Out, int]] = {}
         self._unfinished: set[_Out] = set()
         self._counting = threading.Lock()
@@ -353,15 +353,20 @@ class _Extraction:
                 raise _taken(os.path.join(self._tree.root, path))
 
 
+_Decoder = xbstream.Decoder | tarstream.Decoder
+_DECODERS: dict[str, Callable[..., _Decoder]] = {"xbstream": xbstream.Decoder, "tar": tarstream.Decoder}
+
+
 # -- all of it -----------------------------------------------------------------------------------------------------
 
 
 class _Reader:
     """How every stream of one backup is read."""
 
-    def __init__(self, tree: _Tree, key: xbcrypt.Cipher | None, *, decompress: bool, absolute_names: bool) -> None:
-        self._tree, self._key, self._decompress = tree, key, decompress
-        self.absolute_names = absolute_names
+    def __init__(
+        self, tree: _Tree, key: xbcrypt.Cipher | None, decompress: bool, decoder: Callable[[], _Decoder]
+    ) -> None:
+        self._tree, self._key, self._decompress, self.decoder = tree, key, decompress, decoder
         self._numbers = itertools.count()
 
     def _split(self, path: str) -> tuple[str, tuple[str, ...]]:
@@ -396,6 +401,7 @@ def extract(
     decompress: bool = False,
     key: xbcrypt.Cipher | None = None,
     parallel: int = 1,
+    archive: Literal["xbstream", "tar"] = "xbstream",
     absolute_names: bool = False,
     durable: bool = True,
     on_file: Callable[[str], None] = lambda _path: None,
@@ -411,7 +417,8 @@ def extract(
     NoSpace, KeyMissing. Whole files stay then, for a look at them; what is not whole is removed.
     """
     with _Tree(directory) as tree:
-        reader = _Reader(tree, key, decompress=decompress, absolute_names=absolute_names)
+        decoder = functools.partial(_DECODERS[archive], absolute=absolute_names)
+        reader = _Reader(tree, key, decompress, decoder)
         if len(streams) == 1:
             done = [reader.read(streams[0], parallel, on_file)]
         else:

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import IO, Literal
+from typing import IO, Literal, Protocol
 
 import msgspec
 
@@ -56,7 +56,7 @@ class ChangeList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass
-class _Sent:
+class Sent:
     """A file of the stream: its name there, the wrapping's suffix behind it, the stream that it is in."""
 
     stored: str
@@ -69,12 +69,32 @@ class _Sent:
         return self.stored + self.suffix
 
 
-class _Entry:
-    """One file on its way: raw bytes in order, wrapped in blocks by the sink's threads."""
+class Entry(Protocol):
+    """One file on its way into a stream, front to back, holes included in ``size``."""
+
+    path: str
+    size: int
+    sent: Sent
+
+    def write(self, data: bytes | memoryview) -> None:
+        """The next bytes; the memory is the caller's again when this returns."""
+
+    def hole(self, length: int) -> None:
+        """The next bytes are zeros."""
+
+    def finish(self) -> None:
+        """It is whole."""
+
+    def abort(self) -> None:
+        """Forget it; what of it is at the other end already will be removed there."""
+
+
+class _ChunkEntry:
+    """In chunks: raw bytes in order, wrapped in blocks by the sink's threads."""
 
     def __init__(self, sink: StreamSink, path: str, *, sparse: bool = False) -> None:
         self._sink, self.path = sink, path
-        self._wrapping = Wrapping() if path.endswith(_NEVER_WRAPPED) else sink.wrapping
+        self._wrapping = sink.wrapping_of(path)
         self.sent = sink.claim(path, self._wrapping.suffix)
         self._sparse = sparse and not self._wrapping
         self._waiting: deque[Future[bytes]] = deque()
@@ -83,7 +103,6 @@ class _Entry:
         self.size = 0
 
     def write(self, data: bytes | memoryview) -> None:
-        """The next bytes; small pieces are gathered."""
         self.size += len(data)
         if len(self._gathered) + len(data) < _GATHER_BYTES:
             self._gathered += data
@@ -92,7 +111,6 @@ class _Entry:
         self._block(data)
 
     def hole(self, length: int) -> None:
-        """The next bytes are zeros: a chunk with a hole, or written out."""
         if self._sparse and length:
             self._flush()
             self._send_hole(length)
@@ -130,7 +148,6 @@ class _Entry:
             self._at += len(data)
 
     def finish(self) -> None:
-        """Send what waits, then the end of the file."""
         self._flush()
         while self._waiting:
             self._send(self._waiting.popleft().result())
@@ -139,7 +156,6 @@ class _Entry:
         self.sent.channel.write(xbstream.end(self.sent.name))
 
     def abort(self) -> None:
-        """Forget it; what of it is at the other end already will be removed there."""
         self._waiting.clear()
         if self._at:
             # the backup may have failed because the reader is gone
@@ -151,9 +167,8 @@ class _Entry:
 class _Whole:
     """A tablespace, its chunks in order."""
 
-    def __init__(self, sink: StreamSink, path: str, sparse: bool) -> None:
-        self._sink = sink
-        self._entry = _Entry(sink, path, sparse=sparse)
+    def __init__(self, sink: StreamSink, entry: Entry) -> None:
+        self._sink, self._entry = sink, entry
         self._sums = RunningSum()
 
     def write_at(self, offset: int, data: memoryview, extents: Sequence[Extent] | None = None) -> None:
@@ -200,7 +215,7 @@ class _Delta:
         self._encoder = DeltaEncoder(geometry.page_size)
         self._sums = RunningSum()
         self._path = path
-        self._entry = _Entry(sink, path + ".delta")
+        self._entry = sink.entry(path + ".delta")
         self._early: list[tuple[int, int]] = []
         # its life ends with the delta's, by finish or abort
         self._spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL_MEMORY_BYTES)
@@ -241,7 +256,7 @@ class _Delta:
         self._spool.close()
         self._entry.finish()
         g = self._geometry
-        meta = _Entry(self._sink, self._path + ".meta")
+        meta = self._sink.entry(self._path + ".meta")
         meta.write(render_meta(Meta(g.page_size, g.zip_size, g.space_id, g.flags), g.family).encode())
         meta.finish()
         return self._sums.text()
@@ -254,8 +269,8 @@ class _Delta:
 class _File:
     """Any other file."""
 
-    def __init__(self, sink: StreamSink, path: str) -> None:
-        self._entry = _Entry(sink, path)
+    def __init__(self, entry: Entry) -> None:
+        self._entry = entry
         self._sums = RunningSum()
 
     @property
@@ -304,14 +319,14 @@ class StreamSink(contextlib.AbstractContextManager["StreamSink"]):
         changes: Changes = "list",
         sparse: bool = False,
     ) -> None:
-        self._channels = [out if isinstance(out, Channel) else Channel(out) for out in outputs]
-        self._turn = itertools.cycle(self._channels)
-        self.wrapping, self.threads, self._sparse = wrapping or Wrapping(), threads, sparse
+        self.channels = [out if isinstance(out, Channel) else Channel(out) for out in outputs]
+        self._turn = itertools.cycle(self.channels)
+        self._wrapping, self.threads, self._sparse = wrapping or Wrapping(), threads, sparse
         # several streams are read at different speeds: what one of them says of names must not depend on another
         self._obeyed = changes == "chunks" and len(outputs) == 1
         self.pool = ThreadPoolExecutor(threads, "wrap")
         self._lock = threading.Lock()
-        self._files: dict[str, _Sent] = {}
+        self._files: dict[str, Sent] = {}
         self._used: set[str] = set()
         self._removed: list[str] = []
         self._sized: dict[str, int] = {}
@@ -322,16 +337,24 @@ class StreamSink(contextlib.AbstractContextManager["StreamSink"]):
 
     # -- content --------------------------------------------------------------------------------------------------
 
+    def entry(self, path: str, *, size: int | None = None, sparse: bool = False, mtime_s: int = 0) -> Entry:
+        """Begin a file. ``size``: what it will have, where that is known; it may become less."""
+        return _ChunkEntry(self, path, sparse=sparse and self._sparse)
+
+    def wrapping_of(self, path: str) -> Wrapping:
+        """How a file is compressed and encrypted."""
+        return Wrapping() if path.endswith(_NEVER_WRAPPED) else self._wrapping
+
     def open_whole(
         self, path: str, *, size: int, page_size: int, external: str = "", sparse: bool = False
     ) -> _Whole:
-        return _Whole(self, path, sparse and self._sparse)
+        return _Whole(self, self.entry(path, size=size, sparse=sparse))
 
     def open_delta(self, path: str, *, geometry: Geometry, external: str = "") -> _Delta:
         return _Delta(self, path, geometry)
 
     def put_file(self, path: str, *, external: str = "", mode: int = DEFAULT_MODE, mtime_ns: int = 0) -> _File:
-        return _File(self, path)
+        return _File(self.entry(path, mtime_s=mtime_ns // 1_000_000_000))
 
     def make_dir(self, path: str) -> None:
         """Streams have no directories: the peers send an empty ``db.opt`` instead, and so do we."""
@@ -339,7 +362,7 @@ class StreamSink(contextlib.AbstractContextManager["StreamSink"]):
 
     # -- names ----------------------------------------------------------------------------------------------------
 
-    def claim(self, path: str, suffix: str) -> _Sent:
+    def claim(self, path: str, suffix: str) -> Sent:
         """Begin a file: under its own name, or under another one when the stream has used that already."""
         xbstream.encode_path(path + suffix)
         with self._lock:
@@ -347,7 +370,7 @@ class StreamSink(contextlib.AbstractContextManager["StreamSink"]):
                 raise ValueError(f"{path} is taken")
             stored = next(n for n in _generations(path) if n not in self._used)
             self._used.add(stored)
-            sent = self._files[path] = _Sent(stored, suffix, next(self._turn))
+            sent = self._files[path] = Sent(stored, suffix, next(self._turn))
             return sent
 
     def forget(self, path: str, *, begun: bool = True) -> None:
@@ -430,7 +453,10 @@ class StreamSink(contextlib.AbstractContextManager["StreamSink"]):
             return
         self._committed = True
         self.pool.shutdown(cancel_futures=True)
-        for channel in self._channels:
+        self._spoil()
+
+    def _spoil(self) -> None:
+        for channel in self.channels:
             with contextlib.suppress(GoldcopyError):
                 channel.write(xbstream.MAGIC)
 
