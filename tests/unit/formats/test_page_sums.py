@@ -96,7 +96,7 @@ def test_the_innodb_sum_is_the_same_with_and_without_numpy(
     monkeypatch: pytest.MonkeyPatch, without_numpy: bool
 ) -> None:
     if without_numpy:
-        monkeypatch.setattr(sums, "_numpy", lambda: None)
+        monkeypatch.setattr(sums, "numpy_or_none", lambda: None)
     data, verifier, size = chunk_of("innodb", legacy=True)
     assert verifier.bad(len(data)) == []
     data[11 * size + 16000] ^= 4

@@ -222,6 +222,9 @@ def test_the_legacy_sum_is_the_same_with_and_without_numpy(block: bytes, count: 
     expected = redolab.legacy_sum(block)
     assert list(blocks.legacy_sums(block * count)) == [expected] * count
     assert blocks.legacy_sum(block) == expected
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "numpy_or_none", lambda: None)
+        assert list(blocks.legacy_sums(block * count)) == [expected] * count
 
 
 def test_the_number_of_a_block_wraps() -> None:

@@ -13,9 +13,10 @@ from functools import lru_cache
 from operator import xor
 
 from goldcopy.formats import Family, Lsn, PageNo, SpaceId
+from goldcopy.formats.bigendian import u16, u32
 from goldcopy.formats.innodb import sums
 from goldcopy.formats.innodb.sums import Checksum as Checksum
-from goldcopy.formats.innodb.sums import State, crc, u16, u32
+from goldcopy.formats.innodb.sums import State, crc
 
 SYSTEM_SPACE = SpaceId(0)
 TRX_SYS_PAGE = PageNo(5)

@@ -8,7 +8,6 @@ The fast path lives in ``page.ChunkVerifier``; what it cannot confirm comes here
 from __future__ import annotations
 
 import enum
-import struct
 import zlib
 from collections.abc import Callable
 from functools import lru_cache
@@ -17,9 +16,10 @@ from typing import Any
 
 from fastcrc import crc32
 
+from goldcopy.formats.bigendian import u16, u32
+from goldcopy.formats.vector import numpy_or_none
+
 crc = crc32.iscsi
-_u16 = struct.Struct(">H").unpack_from
-_u32 = struct.Struct(">I").unpack_from
 
 NO_CHECKSUM = 0xDEADBEEF
 MYSQL_COMPRESSED = 14
@@ -44,18 +44,6 @@ class State(enum.Enum):
     RIGHT = "right"
     WRONG = "wrong"
     NO_SUM = "no sum"
-
-
-def u16(data: Any, offset: int) -> int:
-    """Big-endian 16 bits."""
-    value: int = _u16(data, offset)[0]
-    return value
-
-
-def u32(data: Any, offset: int) -> int:
-    """Big-endian 32 bits."""
-    value: int = _u32(data, offset)[0]
-    return value
 
 
 def is_blank(page: memoryview) -> bool:
@@ -210,7 +198,7 @@ def innodb_wrong(view: memoryview, page_size: int, indices: list[int]) -> list[i
     With numpy all pages advance together, a byte position a step: hand it many pages at once.
     """
     pages = [view[i * page_size : (i + 1) * page_size] for i in indices]
-    numpy = _numpy()
+    numpy = numpy_or_none()
     if numpy is None or len(pages) < 8:
         return [i for i, page in zip(indices, pages, strict=True) if not innodb_right(page)]
     rows = numpy.frombuffer(view, numpy.uint8).reshape(-1, page_size)
@@ -219,16 +207,6 @@ def innodb_wrong(view: memoryview, page_size: int, indices: list[int]) -> list[i
     totals = _fold_columns(numpy, rows, 4, 26) + _fold_columns(numpy, rows, 38, page_size - 8)
     found = zip(indices, pages, totals.tolist(), strict=True)
     return [i for i, page, total in found if not _innodb_fits(page, total)]
-
-
-@lru_cache(maxsize=1)
-def _numpy() -> Any:
-    """numpy, or None: only 5.6's default sum wants it, and importing it costs 0.1 s."""
-    try:
-        import numpy
-    except ImportError:
-        return None
-    return numpy
 
 
 def _fold_columns(numpy: Any, rows: Any, start: int, end: int) -> Any:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from goldcopy.formats.redo.layout import Layout, u32
+from goldcopy.formats.bigendian import u32
+from goldcopy.formats.redo.layout import Layout
 from goldcopy.formats.redo.r56 import R56
 from goldcopy.formats.redo.r57 import MARIADB_ENCRYPTED, R57
 from goldcopy.formats.redo.r105 import R105

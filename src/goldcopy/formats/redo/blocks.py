@@ -18,8 +18,10 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from goldcopy.formats.redo.layout import Layout, crc, u16, u32
+from goldcopy.formats.bigendian import u16, u32
+from goldcopy.formats.redo.layout import Layout, crc
 from goldcopy.formats.redo.window import Checkpoint, Circle, LogPiece, ReadAt, Window, pieces
+from goldcopy.formats.vector import numpy_or_none
 
 BLOCK = 512
 BLOCK_HEADER = 12
@@ -81,7 +83,7 @@ def legacy_sum(block: bytes | bytearray | memoryview) -> int:
 
 def legacy_sums(data: bytes | bytearray) -> Sequence[int]:
     """``legacy_sum`` of every block: one matrix product with numpy, else a byte at a time."""
-    numpy = _numpy()
+    numpy = numpy_or_none()
     if numpy is None:
         return [legacy_sum(memoryview(data)[o : o + BLOCK]) for o in range(0, len(data), BLOCK)]
     # exact in doubles: 508 * 255 * (2^24 + 1) < 2^53
@@ -91,16 +93,6 @@ def legacy_sums(data: bytes | bytearray) -> Sequence[int]:
     total = ((body.astype(numpy.int64) + 1) & 0x7FFFFFFF) + last & 0xFFFFFFFF
     sums: list[int] = total.tolist()
     return sums
-
-
-@lru_cache(maxsize=1)
-def _numpy() -> Any:
-    """numpy, or None: only MySQL 5.6 wants it, and importing it costs 0.1 s."""
-    try:
-        import numpy
-    except ImportError:
-        return None
-    return numpy
 
 
 def _weights(numpy: Any) -> Any:

@@ -9,30 +9,12 @@ from typing import ClassVar
 
 from fastcrc import crc32
 
+from goldcopy.formats.bigendian import u32
 from goldcopy.formats.redo.window import Checkpoint, Header, LogFile, LogPiece, ReadAt, Window
 
 crc = crc32.iscsi
 CREATOR = b"Backup Goldcopy"
 HEADER_SUM_AT = 508
-_u32 = struct.Struct(">I").unpack_from
-_u64 = struct.Struct(">Q").unpack_from
-
-
-def u16(data: bytes | bytearray, offset: int) -> int:
-    """Big-endian 16 bits."""
-    return int.from_bytes(data[offset : offset + 2], "big")
-
-
-def u32(data: bytes | bytearray, offset: int) -> int:
-    """Big-endian 32 bits."""
-    value: int = _u32(data, offset)[0]
-    return value
-
-
-def u64(data: bytes | bytearray, offset: int) -> int:
-    """Big-endian 64 bits."""
-    value: int = _u64(data, offset)[0]
-    return value
 
 
 def crc_sealed(block: bytearray, size: int) -> bytes:

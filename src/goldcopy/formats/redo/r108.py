@@ -12,16 +12,8 @@ import struct
 from collections.abc import Iterator
 
 from goldcopy.formats import Lsn
-from goldcopy.formats.redo.layout import (
-    CREATOR,
-    HEADER_SUM_AT,
-    Layout,
-    crc_right,
-    crc_sealed,
-    creator_text,
-    u32,
-    u64,
-)
+from goldcopy.formats.bigendian import u32, u64
+from goldcopy.formats.redo.layout import CREATOR, HEADER_SUM_AT, Layout, crc_right, crc_sealed, creator_text
 from goldcopy.formats.redo.mtr import Walker
 from goldcopy.formats.redo.window import (
     Checkpoint,

@@ -12,9 +12,9 @@ import struct
 from collections.abc import Iterator
 
 from goldcopy.formats import Lsn
+from goldcopy.formats.bigendian import u32, u64
 from goldcopy.formats.innodb.sums import fold
 from goldcopy.formats.redo.blocks import BLOCK, CircularLayout, ceiling, spread
-from goldcopy.formats.redo.layout import u32, u64
 from goldcopy.formats.redo.window import Checkpoint, Circle, Header, LogFile, LogPiece, ReadAt, Window
 
 HEADER_BYTES = 2048

@@ -13,8 +13,9 @@ import struct
 from collections.abc import Iterator
 
 from goldcopy.formats import Lsn
+from goldcopy.formats.bigendian import u32, u64
 from goldcopy.formats.redo.blocks import BLOCK, CircularLayout, mariadb_encrypted, spread
-from goldcopy.formats.redo.layout import CREATOR, crc_right, crc_sealed, creator_text, u32, u64
+from goldcopy.formats.redo.layout import CREATOR, crc_right, crc_sealed, creator_text
 from goldcopy.formats.redo.r56 import data_offset, log_files, offset_with_headers
 from goldcopy.formats.redo.window import Checkpoint, Circle, Header, LogFile, LogPiece, ReadAt, Window
 

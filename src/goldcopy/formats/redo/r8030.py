@@ -11,8 +11,9 @@ import struct
 from collections.abc import Iterator
 
 from goldcopy.formats import Lsn
+from goldcopy.formats.bigendian import u64
 from goldcopy.formats.redo.blocks import BLOCK, BlockLayout, ceiling
-from goldcopy.formats.redo.layout import crc_right, crc_sealed, u64
+from goldcopy.formats.redo.layout import crc_right, crc_sealed
 from goldcopy.formats.redo.r57 import ENCRYPTION_AT, HEADER_BYTES, parse_header
 from goldcopy.formats.redo.window import Checkpoint, Header, LogFile, LogPiece, ReadAt, Window
 
