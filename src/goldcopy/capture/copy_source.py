@@ -62,6 +62,7 @@ class Source:
                 direct = self._direct_fd()
                 if direct is not None:
                     return self._read_direct(direct, view, offset)
+                osfile.no_readahead(self.fd)
             got = osfile.read_at(self.fd, view, offset)
         except OSError as e:
             raise read_failure(e, self.path, offset) from e

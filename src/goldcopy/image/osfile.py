@@ -137,12 +137,21 @@ def data_extents(fd: int, start: int, end: int) -> Iterator[tuple[int, int]]:
         start = hole
 
 
+def no_readahead(fd: int) -> None:
+    """Let reads bring in just what they ask for, so that it is known what to ``forget``."""
+    _advise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+
+
 def forget(fd: int, offset: int, length: int) -> None:
-    """Let the page cache drop a range that was not in it before we read it; only advice, so errors do not matter."""
+    """Let the page cache drop a range that was not in it before we read it; only advice."""
+    _advise(fd, offset, length, os.POSIX_FADV_DONTNEED)
+
+
+def _advise(fd: int, offset: int, length: int, advice: int) -> None:
     try:
-        os.posix_fadvise(fd, offset, length, os.POSIX_FADV_DONTNEED)
+        os.posix_fadvise(fd, offset, length, advice)
     except OSError:
-        pass
+        pass  # nothing depends on it being taken
 
 
 def sync_directory(path: str) -> None:

@@ -157,7 +157,7 @@ def test_the_encryption_block_is_found_in_whichever_file_has_it(file_set: Path) 
     key[48:51] = b"lCC"
     path = file_set / "#ib_redo7"
     data = bytearray(path.read_bytes())
-    data[1024:1536] = sealed(key)
+    data[1024:1536] = key
     path.write_bytes(data)
     with open_source(str(file_set.parent), "mysql") as source:
         window = source.window(Lsn(START), source.checkpoint(), Lsn(START + 100))
