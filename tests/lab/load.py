@@ -243,7 +243,9 @@ def _process(arguments: list[str]) -> None:
         parser.add_argument(name, type=kind)
     given = parser.parse_args(arguments)
     maker, rate, autocommit = WRITERS[given.writer]
-    connection = pymysql.connect(unix_socket=given.socket, user="root", autocommit=autocommit, charset="utf8mb4")
+    connection = pymysql.connect(
+        unix_socket=given.socket, user="root", autocommit=autocommit, charset="utf8mb4", ssl_disabled=True
+    )
     with connection.cursor() as cursor:
         cursor.execute("SET SESSION foreign_key_checks = 1")
     kind = Kind(given.kind["mariadb"], tuple(given.kind["number"]), given.kind["page_size"])
@@ -284,6 +286,13 @@ class Load:
         for name, process in self.processes:
             if process.poll() is not None:
                 raise LoadFailed(f"writer {name} (seed {self.seed}) died: {process.communicate()[1][-2000:]}")
+
+    def go_on(self, seconds: float) -> None:
+        """Let the writers write for so long. Raises LoadFailed when one of them has ended."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            time.sleep(min(0.5, seconds))
+            self.check()
 
     def stop(self) -> dict[str, dict[str, int]]:
         """End the writers; what each did. Raises LoadFailed."""

@@ -258,7 +258,7 @@ class LabServer:
     # -- asking it
     def connect(self, **options: Any) -> Connection[Any]:
         """A connection by socket, autocommitting unless told otherwise."""
-        options = {"user": "root", "autocommit": True, "charset": "utf8mb4", **options}
+        options = {"user": "root", "autocommit": True, "charset": "utf8mb4", "ssl_disabled": True, **options}
         return pymysql.connect(unix_socket=str(self.socket), **options)
 
     def sql(self, *statements: str) -> list[tuple[Any, ...]]:

@@ -357,7 +357,7 @@ def test_the_servers_own_binary_recovers_what_a_power_cut_left(server_name, make
         variables, log_bytes=sum(logs) or 16 << 20, log_files=len(logs) or 1, memory_bytes=128 << 20,
         binlog="binlog" if dialect.binlog_tail else "",
     )  # fmt: skip
-    monkeypatch.setenv("PATH", str(Path(server.mysqld).parent))
+    monkeypatch.setenv("PATH", f"{Path(server.mysqld).parent}:/usr/bin:/bin")
     binary = find_server_binary(dialect.family, version)
     log = str(server.base / "recovery.log")
     with RecoveryRun(binary, str(server.datadir), options, log, silent) as run:
