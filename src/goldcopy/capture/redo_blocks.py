@@ -36,10 +36,14 @@ from goldcopy.formats.redo.blocks import (
     found_number,
     used_bytes,
 )
-from goldcopy.formats.redo.layout import crc_right, newest
+from goldcopy.formats.redo.layout import newest
 from goldcopy.formats.redo.r57 import ENCRYPTION_AT, is_mariadb
 from goldcopy.formats.redo.r8030 import R8030
 from goldcopy.formats.redo.window import Circle
+
+# log0encryption: key data of the versions of MySQL 5.7, 8.0 and 8.0.12
+_KEY_MAGICS = (b"lCA", b"lCB", b"lCC")
+_KEY_AT = 48
 
 
 class BlockSource(RedoSource):
@@ -195,9 +199,9 @@ class CircularSource(BlockSource):
 
 
 def _mysql_encryption(fd: int) -> bytes:
-    """MySQL's encryption block of a log file, b"" when there is none that is whole."""
+    """MySQL's encryption block of a log file, b"" when it has none. (Its only sum lies within the key data.)"""
     block = os.pread(fd, BLOCK, ENCRYPTION_AT)
-    return block if any(block[48:508]) and crc_right(block, BLOCK) else b""
+    return block if block[_KEY_AT:].startswith(_KEY_MAGICS) else b""
 
 
 @dataclass(frozen=True)
