@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from pathlib import Path
@@ -186,6 +187,33 @@ def grants_to(server: LabServer, hint: str) -> None:
     server.sql(*[g for g in hint.split(";") if g.strip()])
 
 
+@pytest.mark.parametrize(
+    ("server_name", "blocker"),
+    [("mariadb-10.11", "INSERT INTO d.m SELECT SLEEP(20)"), (READ_LOCK, "SELECT SLEEP(20) FROM d.m")],
+)
+def test_an_interrupted_backup_does_not_leave_its_lock_request_behind(server_name, blocker, make_server):
+    server = make_server(server_name)
+    server.sql("CREATE DATABASE d", "CREATE TABLE d.m (a INT) ENGINE=MyISAM", "INSERT INTO d.m VALUES (0)")
+    query = Background(server, blocker)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt), opened(server) as instance, held(instance) as locks:
+            signal.alarm(2)
+            locks.guard()
+            locks.block_ddl()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert query.is_alive()
+    started = time.monotonic()
+    server.sql("CREATE TABLE d.afterwards (a INT) ENGINE=InnoDB", "INSERT INTO d.afterwards VALUES (1)")
+    assert time.monotonic() - started < 5, "the lock request is still waiting in the server"
+    assert query.is_alive()
+
+
 @pytest.mark.parametrize("server_name", EVERY)
 def test_the_grants_that_we_ask_for_are_enough(server_name, make_server):
     server = make_server(server_name)
@@ -323,6 +351,7 @@ def test_a_replicas_sql_thread_stops_and_runs_again(server_name, make_server):
             now["Relay_Source_Log_File"], now["Exec_Source_Log_Pos"]
         )  # fmt: skip
         assert (state.source_host, state.source_port) == ("127.0.0.1", source.port)
+        check(instance, replica=True)
         with SafeReplica(instance, True, 30, silent):
             replica.sql(f"KILL {instance.session.connection_id}")
         assert replica_state(replica)["Replica_SQL_Running"] == "Yes"

@@ -28,10 +28,14 @@ class BinlogPoint:
 
 @dataclass(frozen=True)
 class PositionSource:
-    """``statements`` run in order; ``parse`` gets a list of rows for each, every row a record by column name."""
+    """``statements`` run in order; ``parse`` gets a list of rows for each, every row a record by column name.
+
+    ``names_channels``: the answer tells which replication channels there are.
+    """
 
     statements: tuple[str, ...]
     parse: Callable[[Sequence[Sequence[Record]]], BinlogPoint]
+    names_channels: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +106,7 @@ def _one_line(gtid_set: str) -> str:
 _MARIADB_GTIDS = "SELECT @@GLOBAL.gtid_binlog_pos AS binlog_pos, @@GLOBAL.gtid_current_pos AS current_pos"
 
 LOG_STATUS = PositionSource(
-    ("SELECT LOCAL, REPLICATION, STORAGE_ENGINES FROM performance_schema.log_status",), _log_status
+    ("SELECT LOCAL, REPLICATION, STORAGE_ENGINES FROM performance_schema.log_status",), _log_status, True
 )
 MASTER_STATUS = PositionSource(("SHOW MASTER STATUS",), _mysql_status)
 MARIADB_STATUS = PositionSource(("SHOW MASTER STATUS", _MARIADB_GTIDS), _mariadb_status)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Feature = Literal["backup", "replica", "kill", "history"]
+Feature = Literal["backup", "replica", "replica-position", "binlog", "kill", "history", "locks-of-others"]
 
 
 @dataclass(frozen=True)
 class Need:
-    """One privilege: any of ``any_of`` serves, the first is what a GRANT should say. ``scope``: as in GRANT ... ON."""
+    """One privilege: any of ``any_of`` serves, the first is what a GRANT should say. ``scope``: as in GRANT ... ON.
+
+    ``feature``: who needs it. ``replica-position``: every backup of a replica; ``replica``: who stops its SQL thread.
+    """
 
     any_of: tuple[str, ...]
     why: str
@@ -30,21 +33,23 @@ OLD_HISTORY = "PERCONA_SCHEMA.xtrabackup_history"
 MARIADB_HISTORY = "mysql.mariadb_backup_history"
 
 _RELOAD = Need(("RELOAD",), "FLUSH and the backup locks")
+_PROCESS_LOCKS = Need(("PROCESS",), "seeing what stands in the way of the locks", "locks-of-others")
 _PROCESS_KILL = Need(("PROCESS",), "seeing the queries of others", "kill")
 _PROCESS = Need(("PROCESS",), "tablespaces outside the data directory, InnoDB's status")
 
 MARIADB_105 = (
     _RELOAD,
-    Need(("BINLOG MONITOR", "REPLICATION CLIENT", "SUPER"), "the binlog position"),
-    Need(("SLAVE MONITOR", "SUPER"), "the position of a replica", "replica"),
+    Need(("BINLOG MONITOR", "REPLICATION CLIENT", "SUPER"), "the binlog position", "binlog"),
+    Need(("SLAVE MONITOR", "SUPER"), "the position of a replica", "replica-position"),
     Need(("REPLICATION SLAVE ADMIN", "SUPER"), "stopping and starting the SQL thread", "replica"),
     _PROCESS_KILL,
+    _PROCESS_LOCKS,
     Need(("CONNECTION ADMIN", "SUPER"), "ending the queries of others", "kill"),
 )
 OLD_REPLICATION = (
     _RELOAD,
     _PROCESS,
-    Need(("REPLICATION CLIENT", "SUPER"), "the binlog position"),
+    Need(("REPLICATION CLIENT", "SUPER"), "the binlog position", "binlog"),
     Need(("SUPER",), "stopping and starting the SQL thread", "replica"),
     Need(("SUPER",), "ending the queries of others", "kill"),
 )
@@ -53,7 +58,7 @@ MYSQL_80 = (
     _RELOAD,
     _PROCESS,
     Need(("SELECT",), "the log position", scope="performance_schema.log_status"),
-    Need(("REPLICATION CLIENT", "SUPER"), "the position of a replica", "replica"),
+    Need(("REPLICATION CLIENT", "SUPER"), "the position of a replica", "replica-position"),
     Need(("REPLICATION_SLAVE_ADMIN", "SUPER"), "stopping and starting the SQL thread", "replica"),
     Need(("CONNECTION_ADMIN", "SUPER"), "ending the queries of others", "kill"),
 )

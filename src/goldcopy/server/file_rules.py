@@ -111,6 +111,7 @@ def layout(
 
     files = [absolute(n) for n in _FILE_VARIABLES]
     directories = [absolute(n) for n in _DIRECTORY_VARIABLES]
+    directories += [os.path.join(datadir, n) for n in variables.get("ignore_db_dirs", "").split(",") if n]
     temporary = variables.get("innodb_temp_data_file_path", "")
     files += [os.path.normpath(os.path.join(datadir, p.split(":")[0])) for p in temporary.split(";") if p]
     logs = {absolute("log_bin_basename"), absolute("relay_log_basename")}

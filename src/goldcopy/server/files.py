@@ -145,7 +145,7 @@ def _file(rules: Layout, entry: os.DirEntry[str], prefix: str, depth: int, found
     kind = rules.kind(entry.path, entry.name, at_top=at_top)
     if kind == "skip":
         return False
-    ref = _ref(prefix + entry.name, entry.path)
+    ref = file_ref(prefix + entry.name, entry.path)
     if ref is None:
         return False
     _add(ref, kind, found)
@@ -164,8 +164,8 @@ def _add(ref: FileRef, kind: Kind, found: _Found) -> None:
     found.outside_innodb = found.outside_innodb or is_outside_innodb(ref.path, kind)
 
 
-def _ref(path: str, source: str, external: str = "") -> FileRef | None:
-    """None for what is no regular file, or has vanished."""
+def file_ref(path: str, source: str, external: str = "") -> FileRef | None:
+    """A file as it is now; None for what is no regular file, or has vanished."""
     try:
         s = fileid.state(source)
     except OSError:
@@ -196,7 +196,7 @@ def _outside(rules: Layout, found: _Found) -> None:
 
 def _take_external(path: str, source: str, kind: Kind, found: _Found) -> None:
     known = {f.source for f in found.spaces}
-    ref = _ref(path, source, source)
+    ref = file_ref(path, source, source)
     if ref is not None and source not in known:
         _add(ref, kind, found)
 
@@ -222,7 +222,7 @@ def _remote(rules: Layout, targets: Iterable[tuple[str, str]], found: _Found) ->
         if source in known or _is_inside(source, rules.datadir):
             continue
         name = _unique(path or _remote_name(source, databases), names)
-        ref = _ref(name, source, source)
+        ref = file_ref(name, source, source)
         if ref is not None:
             known.add(source)
             names.add(name)

@@ -153,7 +153,11 @@ def open_instance(options: Connection, *, force_version: bool = False, prompt: P
 
     Raises ConnectFailed, ServerRefused (unknown version; files not here or not readable), PrivilegeMissing.
     """
-    account = resolve(options, prompt)
+    return instance_of(resolve(options, prompt), force_version=force_version)
+
+
+def instance_of(account: Account, *, force_version: bool = False) -> Instance:
+    """The same for an account with nothing left to look up."""
     session = open_session(account)
     try:
         return Instance(account, session, force_version=force_version)

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from goldcopy.dialect.locking import FLUSH_REDO, Step
-from goldcopy.errors import GoldcopyError, ServerRefused
+from goldcopy.errors import GoldcopyError, PrivilegeMissing, ServerRefused
 from goldcopy.events import Emit, Locked, Note, Warn
 from goldcopy.server.instance import Instance
-from goldcopy.server.position import replica_states
+from goldcopy.server.position import is_replica, replica_states
 from goldcopy.server.queries import KillType, WaitType, may_be_ended, running_queries, wait_for_long_queries
 from goldcopy.server.session import Session
 from goldcopy.server.sql_errors import LOCK_WAIT_TIMEOUT, number_of
@@ -30,6 +30,9 @@ class LockPolicy:
     ``lock_wait_timeout_s``: how long one lock may be waited for. ``wait_query_timeout_s``: before a lock that waits
     for running statements, wait so long for those that run longer than ``wait_query_threshold_s``.
     ``kill_timeout_s``: a lock that is not given after so long may end the statements before it.
+    ``guard_wait_timeout_s``: another patience for the guard, 0 = the same. ``no_lock``: take none at all, on the
+    user's word that nothing but InnoDB is written and no DDL runs. ``late_guard``: let DDL run while data files are
+    copied. ``heavy_commit``: the global lock even where a lighter way would do.
     """
 
     lock_wait_timeout_s: float = 3600.0
@@ -38,6 +41,10 @@ class LockPolicy:
     wait_query_type: WaitType = "all"
     kill_timeout_s: float = 0.0
     kill_query_type: KillType = "select"
+    guard_wait_timeout_s: float = 0.0
+    no_lock: bool = False
+    late_guard: bool = False
+    heavy_commit: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,14 +72,22 @@ class BackupLocks(contextlib.AbstractContextManager["BackupLocks"]):
         self._plan = instance.dialect.locks
         self._taken: list[_Taken] = []
         self.times: list[HeldLock] = []
-        self._session.set_lock_wait_timeout(policy.lock_wait_timeout_s)
 
     def guard(self) -> None:
         """Keep DDL away, or follow it, where the server offers that for the whole backup."""
+        if not self._policy.late_guard:
+            self._guard()
+
+    def _guard(self) -> None:
+        policy = self._policy
+        self._session.set_lock_wait_timeout(policy.guard_wait_timeout_s or policy.lock_wait_timeout_s)
         self._run(self._plan.guard)
+        self._session.set_lock_wait_timeout(policy.lock_wait_timeout_s)
 
     def block_ddl(self) -> None:
         """From here to the release no table is made, dropped or altered."""
+        if self._policy.late_guard:
+            self._guard()
         self._run(self._plan.block_ddl)
 
     def block_commit(self, non_innodb: bool) -> None:
@@ -82,14 +97,23 @@ class BackupLocks(contextlib.AbstractContextManager["BackupLocks"]):
         A running replica is stopped at a commit as well: its source's coordinates are not in the atomic answer.
         """
         light = self._plan.commit_innodb
-        self._run(self._plan.commit if non_innodb or not light or self._is_replica() else light)
+        if self._policy.no_lock:
+            return
+        heavy = non_innodb or not light or self._policy.heavy_commit or is_replica(self._instance)
+        self._run(self._plan.commit if heavy else light)
 
     def flush_redo(self) -> None:
-        """Let the server write all redo to disk."""
-        self._session.run(FLUSH_REDO)
+        """Let the server write all redo to disk. Without locks it is not insisted on: the account may lack RELOAD."""
+        try:
+            self._session.run(FLUSH_REDO)
+        except PrivilegeMissing:
+            if not self._policy.no_lock:
+                raise
 
     def assert_held(self) -> None:
         """Raise ServerRefused when the locks were lost since they were taken (the connection died)."""
+        if self._policy.no_lock:
+            return
         if not self._taken:
             raise ServerRefused("the locks are not held")
         try:
@@ -125,11 +149,8 @@ class BackupLocks(contextlib.AbstractContextManager["BackupLocks"]):
 
     # -- taking them --------------------------------------------------------------------------------------
 
-    def _is_replica(self) -> bool:
-        return any(r.sql_running for r in replica_states(self._instance, may_be_blind=True))
-
     def _run(self, steps: tuple[Step, ...]) -> None:
-        for step in steps:
+        for step in () if self._policy.no_lock else steps:
             self._take(step) if step.lock else self._session.run(step.sql)
 
     def _take(self, step: Step) -> None:

@@ -10,7 +10,7 @@ from goldcopy.errors import PrivilegeMissing
 from goldcopy.formats import Lsn
 from goldcopy.server.instance import Instance
 
-__all__ = ["ConsistentPoint", "ReplicaState", "read_position", "replica_states"]
+__all__ = ["ConsistentPoint", "ReplicaState", "is_replica", "read_position", "replica_states"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,29 +34,36 @@ def read_position(instance: Instance) -> ConsistentPoint:
     """
     source = instance.dialect.position
     point = source.parse([instance.session.records(sql) for sql in source.statements])
-    named = point.channels is None or any(point.channels)
     return ConsistentPoint(
         binlog_file=point.file,
         binlog_position=point.position,
         gtid=point.gtid,
         lsn=point.lsn,
-        replicas=replica_states(instance, may_be_blind=not named),
+        replicas=() if point.channels == () else replica_states(instance),
         galera=_galera(instance),
     )
 
 
-def replica_states(instance: Instance, *, may_be_blind: bool = False) -> tuple[ReplicaState, ...]:
+def is_replica(instance: Instance) -> bool:
+    """Whether the server has replication channels, running or not; needs no privilege of its own."""
+    source = instance.dialect.position
+    if source.names_channels:
+        return bool(source.parse([instance.session.records(sql) for sql in source.statements]).channels)
+    return _looks_like_replica(instance)
+
+
+def replica_states(instance: Instance) -> tuple[ReplicaState, ...]:
     """The replication channels of the server, none when it is no replica.
 
-    An account that may not ask is no hindrance on a server that shows no sign of being a replica, or with
-    ``may_be_blind``. Raises PrivilegeMissing otherwise.
+    An account that may not ask is no hindrance on a server that shows no sign of being a replica. Raises
+    PrivilegeMissing otherwise.
     """
     try:
         rows = instance.session.records(instance.dialect.replica.status)
     except PrivilegeMissing:
-        if may_be_blind or not _looks_like_replica(instance):
-            return ()
-        raise
+        if _looks_like_replica(instance):
+            raise
+        return ()
     return tuple(replica_state(row) for row in rows)
 
 

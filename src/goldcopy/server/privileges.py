@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 
-from goldcopy.dialect.privileges import Need
+from goldcopy.dialect.privileges import Feature, Need
 from goldcopy.errors import GoldcopyError, PrivilegeMissing
 from goldcopy.server.instance import Instance
+from goldcopy.server.position import is_replica
 from goldcopy.server.session import Session
 
 _NAME = r"(?:`(?:[^`]|``)*`|'[^']*'|[\w$%.-]+)"
@@ -75,19 +76,30 @@ def check(
 ) -> None:
     """Raise PrivilegeMissing, with the exact GRANT, unless the account may do what the features need.
 
-    ``replica``: stop the SQL thread and read its position. ``history``: write the peers' history table. ``kill``:
+    ``replica``: stop the SQL thread; reading its position is for every backup of a replica. ``history``: write the peers' history table. ``kill``:
     end long queries.
     """
-    features = {"backup"}
-    features |= {name for name, on in (("replica", replica), ("history", history), ("kill", kill)) if on}
-    needs = [n for n in instance.dialect.needs if n.feature in features]
-    lacking = missing(parse_grants(_show_grants(instance.session)), needs)
+    features: set[Feature] = {"backup", "binlog"}
+    if replica:
+        features |= {"replica", "replica-position"}
+    features |= {"history"} if history else set()
+    features |= {"kill"} if kill else set()
+    lacking, _ = lacking_for(instance, features)
+    if not lacking and is_replica(instance):
+        lacking, _ = lacking_for(instance, {"replica-position"})
     if lacking:
         account = str(instance.session.value("SELECT CURRENT_USER()"))
         raise PrivilegeMissing(
             f"the account {account} lacks " + "; ".join(f"{n.any_of[0]} (for {n.why})" for n in lacking),
             hint=grant_hint(lacking, account),
         )
+
+
+def lacking_for(instance: Instance, features: Set[Feature]) -> tuple[list[Need], list[str]]:
+    """What the account lacks for these features, and what SHOW GRANTS says it has."""
+    grants = _show_grants(instance.session)
+    needs = [n for n in instance.dialect.needs if n.feature in features]
+    return missing(parse_grants(grants), needs), grants
 
 
 def _show_grants(session: Session) -> list[str]:

@@ -8,12 +8,15 @@ import pwd
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from goldcopy.errors import ConnectFailed, UsageError
+from goldcopy.errors import ConnectFailed, GoldcopyError, ServerRefused, UsageError
 from goldcopy.options import Connection
 from goldcopy.server import option_files
 from goldcopy.server.sql_errors import connect_error, statement_error
+
+if TYPE_CHECKING:
+    import ssl
 
 Row = tuple[Any, ...]
 Prompt = Callable[[], str]
@@ -32,6 +35,49 @@ _WANTED = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tls:
+    """TLS as it is asked for; files and directories as OpenSSL takes them, "" = none.
+
+    ``required``: no connection without. ``verify``: the certificate must lead to one of our CAs; ``identity``: and
+    name the host. ``versions``: as in --tls-version, comma separated.
+    """
+
+    required: bool = False
+    verify: bool = False
+    identity: bool = False
+    ca: str = ""
+    capath: str = ""
+    cert: str = ""
+    key: str = ""
+    cipher: str = ""
+    crl: str = ""
+    versions: str = ""
+
+    def context(self) -> ssl.SSLContext:
+        """What the connection is wrapped in. Raises UsageError for files that cannot be used."""
+        import ssl
+
+        try:
+            context = ssl.create_default_context(cafile=self.ca or None, capath=self.capath or None)
+            context.check_hostname = self.identity
+            context.verify_mode = ssl.CERT_REQUIRED if self.verify or self.identity else ssl.CERT_NONE
+            if self.cert:
+                context.load_cert_chain(self.cert, self.key or None)
+            if self.cipher:
+                context.set_ciphers(self.cipher)
+            if self.crl:
+                context.load_verify_locations(self.crl)
+                context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+            if self.versions:
+                names = sorted(v.strip().replace("v1.", "v1_") for v in self.versions.split(","))
+                context.minimum_version = ssl.TLSVersion[names[0]]
+                context.maximum_version = ssl.TLSVersion[names[-1]]
+        except (OSError, ValueError, KeyError) as e:
+            raise UsageError(f"the TLS options cannot be followed: {e}", hint="look at the --ssl-* options") from e
+        return context
+
+
 @dataclass(frozen=True)
 class Account:
     """Where and as whom to log in, with nothing left to look up. ``socket`` empty: TCP."""
@@ -43,6 +89,7 @@ class Account:
     password: str
     ssl_ca: str
     connect_timeout_s: float
+    tls: Tls | None = None
 
     @property
     def where(self) -> str:
@@ -66,7 +113,7 @@ def resolve(options: Connection, prompt: Prompt | None = None) -> Account:
     socket = options.socket or ("" if options.port and not options.host else found.get("socket", ""))
     by_tcp = (host not in ("", "localhost") or (options.port and not options.socket)) and not options.socket
     return Account(
-        socket="" if by_tcp else socket or _usual_socket(),
+        socket="" if by_tcp else socket or usual_socket(),
         host=host or "127.0.0.1",
         port=options.port or _port(found.get("port", "")),
         user=options.user or found.get("user", "") or pwd.getpwuid(os.getuid()).pw_name,
@@ -82,7 +129,8 @@ def _port(text: str) -> int:
     return int(text or 3306)
 
 
-def _usual_socket() -> str:
+def usual_socket() -> str:
+    """The first socket in the usual places. Raises ConnectFailed when there is none."""
     for path in _SOCKETS:
         if os.path.exists(path):
             return path
@@ -106,6 +154,7 @@ class Session(contextlib.AbstractContextManager["Session"]):
     def __init__(self, connection: Any, account: Account) -> None:
         self._connection, self._account = connection, account
         self._lock = threading.Lock()
+        self._cut_short = False
         self.connection_id: int = connection.thread_id()
         self._prepare()
 
@@ -144,6 +193,8 @@ class Session(contextlib.AbstractContextManager["Session"]):
     def _ask(self, sql: str) -> tuple[list[str], list[Row]]:
         import pymysql
 
+        if self._cut_short:
+            raise ServerRefused(f"{_short(sql)}: an earlier statement of this connection was cut short")
         try:
             with self._lock, self._connection.cursor() as cursor:
                 cursor.execute(sql)
@@ -152,6 +203,10 @@ class Session(contextlib.AbstractContextManager["Session"]):
         except (pymysql.err.Error, pymysql.err.Warning, OSError, AttributeError) as e:
             # PyMySQL's cursor loses its connection (AttributeError) when another thread closes it
             raise statement_error(e, _short(sql)) from e
+        except BaseException:
+            # a signal: the answer is still to come, so that nothing more can be asked on this connection
+            self._cut_short = True
+            raise
 
     def kill_query(self, connection_id: int) -> None:
         """End the statement that another connection runs."""
@@ -177,11 +232,25 @@ class Session(contextlib.AbstractContextManager["Session"]):
         return bool(self._account.socket)
 
     def close(self) -> None:
-        """Leave the server; harmless when the connection is gone."""
+        """Leave the server; harmless when the connection is gone.
+
+        After a signal the statement may still wait in the server for a lock, and hold up everybody behind it, since
+        the server does not notice that we left: it is killed from another connection.
+        """
+        if self._cut_short:
+            self._cut_short = False
+            self._kill_from_outside()
         try:
             self._connection.close()
         except Exception:  # there is nothing left to lose
             self._connection._force_close()
+
+    def _kill_from_outside(self) -> None:
+        try:
+            with open_session(self._account) as other:
+                other.run(f"KILL {self.connection_id}")
+        except GoldcopyError:
+            pass  # it is gone already, or so is the server
 
     def __exit__(self, *exc: object) -> None:
         self.close()
@@ -205,16 +274,23 @@ def open_session(account: Account) -> Session:
             charset="utf8mb4",
             autocommit=True,
             connect_timeout=max(1, round(account.connect_timeout_s)),
-            ssl={"ca": account.ssl_ca} if account.ssl_ca and not account.socket else None,
+            ssl=account.tls.context() if account.tls else _ca_only(account),
         )
     except (pymysql.err.Error, OSError, RuntimeError) as e:
         # RuntimeError: PyMySQL lacks a package that an authentication method needs
         raise connect_error(e, account.where, account.user) from e
     try:
-        return Session(connection, account)
+        session = Session(connection, account)
+        if account.tls and account.tls.required and not session.rows("SHOW STATUS LIKE 'Ssl_cipher'")[0][1]:
+            raise ConnectFailed(f"{account.where} offers no TLS, and TLS is asked for")
+        return session
     except BaseException:
         connection.close()
         raise
+
+
+def _ca_only(account: Account) -> dict[str, str] | None:
+    return {"ca": account.ssl_ca} if account.ssl_ca and not account.socket else None
 
 
 def connect(options: Connection, *, prompt: Prompt | None = None) -> Session:

@@ -7,7 +7,7 @@ MYSQL, MARIADB = choose("9.7.4").needs, choose("10.11.2-MariaDB").needs
 
 
 def needs(all_needs, *features):
-    return [n for n in all_needs if n.feature in ("backup", *features)]
+    return [n for n in all_needs if n.feature in ("backup", "binlog", *features)]
 
 
 def names(lacking):
@@ -27,7 +27,7 @@ def test_what_mysql_says_is_read():
     assert grants[0] == Grant(frozenset({"RELOAD", "PROCESS", "REPLICATION CLIENT"}), "*.*")
     assert grants[2] == Grant(frozenset({"SELECT"}), "performance_schema.log_status")
     assert missing(grants, needs(MYSQL)) == []
-    assert names(missing(grants, needs(MYSQL, "replica", "kill"))) == ["REPLICATION_SLAVE_ADMIN"]
+    assert names(missing(grants, needs(MYSQL, "replica", "replica-position", "kill"))) == ["REPLICATION_SLAVE_ADMIN"]
 
 
 def test_the_hint_is_the_exact_grant():
@@ -56,7 +56,7 @@ def test_a_schema_grant_covers_its_tables_and_underscores_may_be_escaped():
 
 def test_older_names_of_a_privilege_serve():
     grants = parse_grants(["GRANT RELOAD, REPLICATION CLIENT, SUPER ON *.* TO `b`@`%`"])
-    assert names(missing(grants, needs(MARIADB, "replica", "kill"))) == ["PROCESS"]
+    assert names(missing(grants, needs(MARIADB, "replica", "replica-position", "kill"))) == ["PROCESS"]
 
 
 def test_a_grant_on_columns_is_read():
