@@ -75,7 +75,7 @@ class Checker:
             wanted = [i for i in verifier.changed(length, since) if i not in passed_over]
         if not wanted:
             return wanted
-        bad, opaque = verifier.bad(length), verifier.unverifiable(length)
+        bad, opaque = verifier.bad(length, None if since is None else wanted), verifier.unverifiable(length)
         if not bad and not opaque:
             return wanted
         mine = (set(wanted) - passed_over).__contains__

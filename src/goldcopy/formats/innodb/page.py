@@ -7,7 +7,7 @@ Sources: MariaDB ``fsp0types.h`` and MySQL ``fsp0types.h`` (flags), ``fil0fil.h`
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import xor
@@ -134,6 +134,10 @@ def doublewrite_pages(page5: bytes | memoryview, geometry: Geometry) -> frozense
     return frozenset(page for first in firsts if first for page in range(first, first + extent))
 
 
+_ALONE_COSTS = 4
+"""Looking at a page alone costs as much as so many pages in one go."""
+
+
 @lru_cache(maxsize=64)
 def _every_page(fields: str, pages: int) -> struct.Struct:
     return struct.Struct(">" + fields * pages)
@@ -220,12 +224,15 @@ class ChunkVerifier:
             return sums.zip_state(page, mariadb=self._mariadb)
         return sums.crc32_state(page, mariadb=self._mariadb)
 
-    def bad(self, length: int) -> list[int]:
-        """Indices of the pages in the first ``length`` bytes whose sum is wrong, ascending.
+    def bad(self, length: int, only: Sequence[int] | None = None) -> list[int]:
+        """Indices of the pages in the first ``length`` bytes whose sum is wrong, ascending; of these ``only``, if given.
 
         A page of zeros is right; one without any sum on disk is not bad (see ``unverifiable``).
         """
-        wrong = [i for i in self._suspects(length // self._n) if self._state(i) is State.WRONG]
+        count = length // self._n
+        few = only is not None and len(only) * _ALONE_COSTS < count
+        suspects = only if only is not None and few else self._suspects(count)
+        wrong = [i for i in suspects if self._state(i) is State.WRONG]
         if wrong and self._geometry.checksum is Checksum.CRC32:
             return sums.innodb_wrong(self._view, self._n, wrong)
         return wrong
