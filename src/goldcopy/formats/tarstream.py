@@ -100,6 +100,8 @@ class Decoder:
     def _member(self, info: tarfile.TarInfo, extra: _Extra, at: int) -> Generator[Event | None, None, _Extra]:
         """One header and what follows it; returns what the next header is to be read with."""
         size = info.size if extra.size is None else extra.size
+        if size < 0:
+            raise ValueError(f"a file of {size} bytes in the archive at byte {at}")
         if info.type in (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.XGLTYPE):
             data = yield from self._extra_data(info.size, at)
             if info.type == tarfile.XGLTYPE:
