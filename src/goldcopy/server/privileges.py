@@ -76,8 +76,8 @@ def check(
 ) -> None:
     """Raise PrivilegeMissing, with the exact GRANT, unless the account may do what the features need.
 
-    ``replica``: stop the SQL thread; reading its position is for every backup of a replica. ``history``: write the peers' history table. ``kill``:
-    end long queries.
+    ``replica``: stop the SQL thread; reading its position is for every backup of a replica. ``history``: write the
+    peers' history table. ``kill``: end long queries.
     """
     features: set[Feature] = {"backup", "binlog"}
     if replica:
