@@ -69,14 +69,15 @@ class SpaceCopier:
         work = _Work(jobs, self._rules)
         count = min(self._threads, len(jobs) + work.total // self._rules.chunk_bytes)
         threads = [threading.Thread(target=self._run, args=(work,), daemon=True) for _ in range(count)]
-        for t in threads:
-            t.start()
         try:
+            for t in threads:
+                t.start()
             self._watch(work, threads)
         except BaseException as e:
             work.fail(e)
         for t in threads:
-            t.join()
+            if t.is_alive():
+                t.join()
         return work.outcome()
 
     def _watch(self, work: _Work, threads: list[threading.Thread]) -> None:
