@@ -52,6 +52,7 @@ def read_increment(increment: PeerDir, *, partial: bool) -> Increment:
         frozenset(_directories(home)),
         _unchanged(manifest) if manifest else frozenset(),
         partial,
+        int(dict(increment.settings).get("innodb_page_size") or 16384),
     )
 
 
@@ -88,7 +89,7 @@ def _whole(home: str, stored: str, path: str) -> Piece:
 def _delta(home: str, stored: str, path: str) -> Piece:
     source = os.path.join(home, stored)
     meta = _meta(source.removesuffix(_DELTA) + _META)
-    return Piece(path, source, meta.zip_size or meta.page_size, meta.space_id)
+    return Piece(path, source, meta.zip_size or meta.page_size, meta.space_id, meta.zip_size)
 
 
 def _meta(path: str) -> Meta:

@@ -18,6 +18,7 @@ from goldcopy.events import Emit, Note, Progress
 from goldcopy.formats.delta import read_header
 from goldcopy.image import osfile
 from goldcopy.restore.durable import replace_copy
+from goldcopy.restore.first_page import INITIAL_PAGES, first_page
 from goldcopy.restore.holes import punch_tails
 
 _NO_ID = 0
@@ -31,13 +32,14 @@ class Piece:
     """One tablespace of an increment. ``path``: its name from now on, relative. ``source``: the file with its pages.
 
     ``page_size``: bytes of a page of a delta; 0 = ``source`` is a whole tablespace. ``space_id``: 0 = unknown, or
-    the system tablespace: matched by name.
+    the system tablespace: matched by name. ``zip_size``: ``page_size`` of ROW_FORMAT=COMPRESSED, else 0.
     """
 
     path: str
     source: str
     page_size: int = 0
     space_id: int = _NO_ID
+    zip_size: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Increment:
 
     ``directories``: all database directories of the increment, empty ones too. ``kept``: files of the base that the
     increment knows to be unchanged. ``partial``: what the increment does not hold stays as it is.
+    ``logical_page_size``: innodb_page_size of the source.
     """
 
     pieces: tuple[Piece, ...]
@@ -53,6 +56,7 @@ class Increment:
     directories: frozenset[str]
     kept: frozenset[str] = frozenset()
     partial: bool = False
+    logical_page_size: int = 16384
 
 
 class Overlay:
@@ -64,7 +68,6 @@ class Overlay:
 
     def __init__(self, base: str, increment: Increment, emit: Emit, *, threads: int = 1) -> None:
         self._base, self._increment, self._emit, self._threads = base, increment, emit, threads
-        self._total = sum(os.stat(p.source).st_size for p in increment.pieces)
 
     def run(self) -> None:
         """Do it; durable when it returns."""
@@ -130,8 +133,19 @@ class Overlay:
         if not piece.page_size:
             replace_copy(piece.source, target)
             return piece, os.stat(target).st_size
-        self._emit(Note(f"Applying {piece.source} to {target}...", detail=False))
+        self._emit(Note(f"Applying {piece.source} to {target}..."))
+        if piece.space_id and not os.path.exists(target):
+            self._create(piece, target)
         return piece, apply_delta(piece.source, target, piece.page_size)
+
+    def _create(self, piece: Piece, target: str) -> None:
+        """A tablespace that the base does not know; its delta may hold nothing, when all of it is in the redo."""
+        logical = self._increment.logical_page_size
+        temporary = target + ".goldcopy-tmp"
+        with open(temporary, "wb") as f:
+            f.write(first_page(piece.space_id, piece.page_size, piece.zip_size, logical))
+            f.truncate(INITIAL_PAGES * logical)
+        os.rename(temporary, target)
 
     # -- the rest ---------------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ _REDO = "ib_logfile0"
 _SAVED_REDO = "goldcopy.redo_before"
 # The log of a clean directory needs no room: whoever starts a server on it has it made anew in its own size
 _LOG_BYTES = 8 << 20
+_MB = 1 << 20
 _NO_ROLLBACK = 3
 _IGNORE_CORRUPT = 1
 _MADE_BY_REDO = ("ib_logfile", "undo", "aria_log")
@@ -104,7 +105,7 @@ def apply_redo(request: RedoRequest, emit: Emit) -> RedoApplied:
 def redo_options(dialect: Dialect, request: RedoRequest) -> list[str]:
     """The server's options for this run."""
     return [
-        *server_options(dialect, request.settings, request.memory_bytes),
+        *server_options(dialect, request.settings, request.memory_bytes, log_bytes_for(request.directory)),
         f"--innodb-force-recovery={_NO_ROLLBACK}",
         "--skip-grant-tables",
         "--loose-innodb-encryption-threads=0",
@@ -112,11 +113,23 @@ def redo_options(dialect: Dialect, request: RedoRequest) -> list[str]:
     ]
 
 
-def server_options(dialect: Dialect, settings: tuple[tuple[str, str], ...], memory_bytes: int) -> list[str]:
+def log_bytes_for(directory: str) -> int:
+    """The log size to tell the server, in bytes: MariaDB before 10.8 gives up when the redo fills most of it."""
+    path = os.path.join(directory, _REDO)
+    size = os.path.getsize(path) if os.path.exists(path) else 0
+    if size % _MB == 0:
+        # not a backup's window but a log that a server has made: it fits itself
+        return max(_LOG_BYTES, size)
+    return max(_LOG_BYTES, -(-size * 3 // 2 // _MB) * _MB)
+
+
+def server_options(
+    dialect: Dialect, settings: tuple[tuple[str, str], ...], memory_bytes: int, log_bytes: int = _LOG_BYTES
+) -> list[str]:
     """Options for any run on such a directory: geometry and keys as the settings tell, everything local."""
     keys = [(name, value) for name, value in settings if _KEY_SETTINGS.match(name)]
     variables: Mapping[str, str] = {n: v for n, v in settings if not _KEY_SETTINGS.match(n)}
-    options = dialect.recovery_options(variables, log_bytes=_LOG_BYTES, log_files=1, memory_bytes=memory_bytes)
+    options = dialect.recovery_options(variables, log_bytes=log_bytes, log_files=1, memory_bytes=memory_bytes)
     options += [f"--{_key_option(name)}={value}" for name, value in keys]
     if variables.get("innodb_compression_level"):
         options.append(f"--innodb-compression-level={variables['innodb_compression_level']}")
