@@ -16,11 +16,13 @@ from typing import IO
 from goldcopy.errors import GoldcopyError
 from goldcopy.formats import tarstream
 from goldcopy.formats.chunksum import CHUNK
+from goldcopy.formats.tarstream import RECORD_BYTES
 from goldcopy.image.channel import Channel
 from goldcopy.image.codecs import Wrapping
 from goldcopy.image.stream import Entry, StreamSink
 
 _SPOOL_MEMORY_BYTES = 1 << 20
+_FAILED_NAME = "goldcopy.failed"
 _ZEROS = bytes(CHUNK)
 
 
@@ -32,6 +34,11 @@ class _Straight:
         self.sent = sink.claim(path, "")
         self.size = 0
         sink.send(tarstream.header(self.sent.name, size, mtime_s))
+
+    @property
+    def missing_bytes(self) -> int:
+        """How much less than announced was sent so far."""
+        return self._announced - self.size
 
     def write(self, data: bytes | memoryview) -> None:
         self.size += len(data)
@@ -49,9 +56,9 @@ class _Straight:
             length -= CHUNK
 
     def finish(self) -> None:
-        if self.size < self._announced:
+        if self.missing_bytes:
             self._sink.resize(self.sent.stored, self.size)
-        self._zeros(self._announced - self.size)
+        self._zeros(self.missing_bytes)
         self._sink.send(tarstream.padding(self._announced))
         self._sink.free()
 
@@ -109,16 +116,16 @@ class TarSink(StreamSink):
         super().__init__([output], wrapping=wrapping, changes="list")
         self.torn = False
         self._line = threading.Lock()
-        self._busy = False
+        self._straight: _Straight | None = None
         self._waiting: deque[_Spooled] = deque()
 
     def entry(self, path: str, *, size: int | None = None, sparse: bool = False, mtime_s: int = 0) -> Entry:
         wrapping = self.wrapping_of(path)
         if size is not None and not wrapping:
             with self._line:
-                if not self._busy:
-                    self._busy = True
-                    return _Straight(self, path, size, mtime_s)
+                if self._straight is None:
+                    self._straight = _Straight(self, path, size, mtime_s)
+                    return self._straight
         return _Spooled(self, path, wrapping, mtime_s)
 
     def send(self, data: bytes | memoryview) -> None:
@@ -129,14 +136,14 @@ class TarSink(StreamSink):
     def free(self) -> None:
         """The file that went straight into the stream has ended: send what waits for that."""
         with self._line:
-            self._busy = False
+            self._straight = None
             self._pour()
 
     def queue(self, file: _Spooled) -> None:
         """A file is whole: send it now, or behind the one that is being sent."""
         with self._line:
             self._waiting.append(file)
-            if not self._busy:
+            if self._straight is None:
                 self._pour()
 
     def _pour(self) -> None:
@@ -148,6 +155,10 @@ class TarSink(StreamSink):
         self.send(tarstream.END)
 
     def _spoil(self) -> None:
-        # half a record, and no end: GNU tar takes it for an error
+        """End in a file that is shorter than announced: all that ``tar -i`` takes for an error."""
+        open_file = self._straight
+        if open_file is not None and open_file.missing_bytes:
+            return
+        rest = b"" if open_file is None else tarstream.padding(open_file.size)
         with contextlib.suppress(GoldcopyError):
-            self.channels[0].write(b"\xff" * 100)
+            self.channels[0].write(rest + tarstream.header(_FAILED_NAME, RECORD_BYTES))
