@@ -401,6 +401,42 @@ def test_the_servers_own_binary_recovers_what_a_power_cut_left(server_name, make
     assert server.value("SELECT COUNT(*) FROM d.t") == 3
 
 
+@pytest.mark.parametrize("server_name", ["mariadb-10.11", "mysql-8.0"])
+def test_keys_are_named_to_recovery_and_never_listed(server_name, make_server, lab_dir):
+    inside = lab_dir / "source" / "data" / "my.keys"
+    if server_name.startswith("mariadb"):
+        (lab_dir / "keys").write_text("1;" + "a1" * 16 + "\n")
+        options = ["--plugin-load-add=file_key_management", f"--file-key-management-filename={lab_dir}/keys",
+                   "--innodb-encrypt-log=ON"]  # fmt: skip
+        encrypted = "ENCRYPTED=YES"
+    else:
+        options = ["--early-plugin-load=keyring_file.so", f"--keyring-file-data={inside}"]
+        encrypted = "ENCRYPTION='Y'"
+    server = make_server(server_name, *options)
+    server.sql("CREATE DATABASE d", f"CREATE TABLE d.t (a INT) ENGINE=InnoDB {encrypted}", "INSERT INTO d.t VALUES (1)")
+    with opened(server) as instance:
+        instance.session.run("FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS")
+        listing = list_files(instance)
+        dialect, variables = instance.dialect, dict(instance.facts().variables)
+    assert not {f.source for f in listing.plain} & {str(inside)}
+    assert server_name.startswith("mariadb") or inside.exists()
+    server.kill9()
+    task = {"log_files": 1, "memory_bytes": 128 << 20, "binlog": "binlog" if dialect.binlog_tail else ""}
+    task["log_bytes"] = sum(p.stat().st_size for p in Path(server.datadir).glob("ib_logfile*")) or 16 << 20
+    keys = [n for n in variables if "key" in n]
+    without = dialect.recovery_options({n: v for n, v in variables.items() if n not in keys}, **task)
+    log = str(server.base / "recovery.log")
+    with pytest.raises(KeyMissing) as missing, RecoveryRun(server.mysqld, str(server.datadir), without, log, silent) as run:
+        run.wait_ready()
+    assert "--server-option" in missing.value.hint
+    options = dialect.recovery_options(variables, **task)
+    with RecoveryRun(server.mysqld, str(server.datadir), options, log, silent) as run:
+        run.wait_ready()
+        run.stop()
+    server.start()
+    assert server.value("SELECT COUNT(*) FROM d.t") == 1
+
+
 @pytest.mark.parametrize("server_name", FAMILIES)
 def test_a_recovery_that_fails_tells_the_servers_own_words_and_leaves_no_process(server_name, make_server):
     server = make_server(server_name)

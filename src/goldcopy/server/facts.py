@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 # Kept for recovery, for the check of a restore's target, and for people who read a manifest years later
@@ -23,41 +24,52 @@ _KEPT = (
 )  # fmt: skip
 _KEPT_PREFIXES = ("file_key_management", "hashicorp_key_management", "aws_key_management", "keyring_")
 _SECRET_WORDS = ("password", "token", "secret", "filekey")
-MASK = "***"
+_KEYRING_KEPT = ("component_name", "implementation_name", "data_file")
 
 
 @dataclass(frozen=True)
 class ServerFacts:
-    """``variables``: (name, value), sorted; secrets are masked. ``plugins``: active ones that came from a library.
-
-    ``keyring``: (name, value) of ``performance_schema.keyring_component_status``, empty without a component.
+    """``variables``: (name, value), sorted, without secrets; what a keyring component says of itself comes as
+    ``keyring_component_name``, ``keyring_implementation_name``, ``keyring_data_file``. ``plugins``: active ones that
+    came from a library.
     """
 
     variables: tuple[tuple[str, str], ...]
     plugins: tuple[str, ...]
-    keyring: tuple[tuple[str, str], ...] = ()
 
 
-def kept_variables(variables: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """The variables that a manifest keeps, secrets masked."""
-    return tuple(
-        (name, masked(name, value))
-        for name, value in sorted(variables.items())
-        if name in _KEPT or name.startswith(_KEPT_PREFIXES)
-    )
+def facts_of(
+    variables: Mapping[str, str], keyring: Mapping[str, str], plugins: tuple[str, ...]
+) -> ServerFacts:
+    """What to keep of all that a server says. ``keyring``: ``performance_schema.keyring_component_status``."""
+    kept = {n: v for n, v in variables.items() if n in _KEPT or n.startswith(_KEPT_PREFIXES)}
+    kept |= {f"keyring_{n}": keyring[n] for n in _KEYRING_KEPT if n in keyring}
+    return ServerFacts(tuple(sorted((n, v) for n, v in kept.items() if not is_secret(n, v))), plugins)
 
 
-def masked(name: str, value: str) -> str:
-    """A value, unless its name says that it is a secret. A path to a key file is not one: ``FILE:`` stays."""
-    if any(word in name for word in _SECRET_WORDS) and value and not value.startswith("FILE:"):
-        return MASK
-    return value
+def is_secret(name: str, value: str) -> bool:
+    """A password or token. The path to a key file is none: ``FILE:`` stays."""
+    return bool(value) and any(word in name for word in _SECRET_WORDS) and not value.startswith("FILE:")
 
 
-def key_files(variables: Mapping[str, str], keyring: tuple[tuple[str, str], ...], datadir: str) -> frozenset[str]:
+def key_files(variables: Mapping[str, str], keyring: Mapping[str, str], datadir: str) -> frozenset[str]:
     """Absolute paths of files that hold keys: they must never get into a backup."""
     names = ("file_key_management_filename", "keyring_file_data", "keyring_encrypted_file_data")
     found = [variables.get(n, "") for n in names]
-    found.append(variables.get("file_key_management_filekey", "").removeprefix("FILE:"))
-    found += [value for name, value in keyring if name.lower() in ("data_file", "component_data_file")]
-    return frozenset(os.path.realpath(os.path.join(datadir, f)) for f in found if f and f != MASK)
+    filekey = variables.get("file_key_management_filekey", "")
+    found += [filekey.removeprefix("FILE:")] if filekey.startswith("FILE:") else []
+    found += [keyring.get("data_file", ""), *_component_paths(variables.get("plugin_dir", ""), datadir)]
+    return frozenset(os.path.realpath(os.path.join(datadir, f)) for f in found if f)
+
+
+def _component_paths(*directories: str) -> Iterator[str]:
+    """Where the keyring components' own configuration puts their keys: the account may not be allowed to ask."""
+    for directory in directories:
+        for name in ("component_keyring_file.cnf", "component_keyring_encrypted_file.cnf"):
+            try:
+                with open(os.path.join(directory, name), "rb") as f:
+                    configuration = json.load(f)
+            except (OSError, ValueError):
+                continue
+            if isinstance(configuration, dict):
+                yield str(configuration.get("path") or "")

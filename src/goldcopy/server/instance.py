@@ -12,7 +12,7 @@ from goldcopy.errors import GoldcopyError, ServerRefused
 from goldcopy.formats import Lsn
 from goldcopy.options import Connection
 from goldcopy.server import fileid
-from goldcopy.server.facts import ServerFacts, kept_variables, key_files
+from goldcopy.server.facts import ServerFacts, facts_of, key_files
 from goldcopy.server.session import Account, Prompt, Session, open_session, resolve
 from goldcopy.server.sql_errors import number_of
 
@@ -128,15 +128,16 @@ class Instance(contextlib.AbstractContextManager["Instance"]):
         rows = self.session.rows("SHOW PLUGINS")
         return tuple(sorted(f"{r[0]}={r[3]}" for r in rows if r[1] == "ACTIVE" and r[3]))
 
-    def keyring(self) -> tuple[tuple[str, str], ...]:
-        """What a keyring component says of itself (MySQL 8.0.24+); empty where there is none, or no right to ask."""
+    def keyring(self) -> dict[str, str]:
+        """What a keyring component says of itself (MySQL 8.0.24+), names in lower case; empty where there is none, or
+        no right to ask."""
         try:
             rows = self.session.rows("SELECT STATUS_KEY, STATUS_VALUE FROM performance_schema.keyring_component_status")
         except GoldcopyError as e:
             if number_of(e) in _NO_SUCH_TABLE:
-                return ()
+                return {}
             raise
-        return tuple((str(k), str(v)) for k, v in rows)
+        return {str(k).lower(): str(v) for k, v in rows}
 
     @cached_property
     def key_files(self) -> frozenset[str]:
@@ -145,7 +146,7 @@ class Instance(contextlib.AbstractContextManager["Instance"]):
 
     def facts(self) -> ServerFacts:
         """What recovery and later backups must know."""
-        return ServerFacts(kept_variables(self.variables), self.plugins(), self.keyring())
+        return facts_of(self.variables, self.keyring(), self.plugins())
 
 
 def open_instance(options: Connection, *, force_version: bool = False, prompt: Prompt | None = None) -> Instance:

@@ -28,6 +28,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 _KEY_WORDS = (
     "keyring", "key_management", "encryption key", "master key", "cannot be decrypted", "decryption", "is encrypted",
+    "encryption plugin",
 )  # fmt: skip
 _SPACE_WORDS = ("no space left on device", "error number 28", "errno: 28", "os errno 28", "disk is full")
 

@@ -110,6 +110,12 @@ def test_key_files_never_get_into_a_backup(tree):
     assert paths(found.plain + found.spaces) == ["db/t.ibd"]
 
 
+def test_a_keyring_under_its_usual_name_stays_out_even_when_the_server_does_not_tell(tree):
+    tree.add("component_keyring_file", "keyring", "keyring.backup", "component_keyring_file.cnf", "mysqld.my",
+             "component_keyring_encrypted_file.cnf", "component_keyring_hashicorp.cnf")  # fmt: skip
+    assert paths(tree.scan().plain) == ["component_keyring_file.cnf", "mysqld.my"]
+
+
 def test_empty_databases_are_kept(tree):
     tree.add("db/t.ibd")
     (tree.datadir / "empty").mkdir()
