@@ -23,10 +23,11 @@ from goldcopy.capture.follower import Follower
 from goldcopy.capture.plain import PlainCopier
 from goldcopy.capture.plain_set import PlainSet
 from goldcopy.capture.redo_source import open_source
+from goldcopy.capture.rocksdb import RocksdbCheckpoint
 from goldcopy.capture.spaces import CopiedSpaces
 from goldcopy.capture.spool import SpoolFile
 from goldcopy.capture.throttle import Throttle
-from goldcopy.errors import RedoOverrun, ServerRefused
+from goldcopy.errors import PrivilegeMissing, RedoOverrun, ServerRefused
 from goldcopy.events import Emit, Note, Progress, Warn
 from goldcopy.formats import Lsn
 from goldcopy.image.manifest import (
@@ -59,7 +60,8 @@ class CaptureOptions:
 
     ``always_delta``: in an increment, what is new is stored as a delta of all its pages, as the peers have it.
     ``plain_from_base``: leave out other files that are provably as in the base. ``wanted``: which paths to take,
-    None = all. ``redo_spool``: a local file for the redo window, "" = into the sink.
+    None = all. ``redo_spool``: a local file for the redo window, "" = into the sink, as ``redo_name``. ``rocksdb``:
+    take MyRocks along.
     """
 
     threads: int = 4
@@ -70,6 +72,8 @@ class CaptureOptions:
     always_delta: bool = False
     plain_from_base: bool = True
     redo_spool: str = ""
+    redo_name: str = REDO_NAME
+    rocksdb: bool = True
     name: str = ""
     wanted: Callable[[str], bool] | None = None
     policy: LockPolicy = field(default_factory=LockPolicy)
@@ -89,7 +93,8 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         self._spaces = CopiedSpaces()
         self._throttle = Throttle(options.bytes_per_s, options.iops)
         known = base.plain if base is not None and options.plain_from_base else {}
-        self._plain = PlainSet(PlainCopier(sink, self._throttle), known, base.started_ns if base is not None else 0)
+        self._plain_copier = PlainCopier(sink, self._throttle)
+        self._plain = PlainSet(self._plain_copier, known, base.started_ns if base is not None else 0)
         self._torn = 0
 
     def __enter__(self) -> Capture:
@@ -144,7 +149,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         listing = self._list()
         self._warn_unknown(listing)
         self._copy(listing.spaces)
-        self._plain.copy(self._chosen(listing.plain), listing.empty_dirs, self._cancelled.is_set)
+        self._copy_plain(listing)
 
     def block_ddl(self) -> None:
         """Keep DDL out for the rest, look at the data directory again by identity, and mend what DDL moved."""
@@ -158,14 +163,15 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
                 f"{len(changes.gone)} dropped", detail=True,
             ))
         self._copy(changes.fresh)
-        self._plain.copy(self._chosen(listing.plain), listing.empty_dirs, self._cancelled.is_set)
+        self._copy_plain(listing)
         self._outside_innodb = listing.has_user_tables_outside_innodb
 
     def block_commit(self) -> None:
         """The consistent point: no commit, plain files as they are now, position and LSN as one."""
         self._locks.block_commit(non_innodb=self._outside_innodb)
         listing = self._list()
-        self._plain.copy(self._chosen(listing.plain), listing.empty_dirs, self._cancelled.is_set)
+        self._copy_plain(listing)
+        self._checkpoint_rocksdb(listing.rocksdb_dir)
         self._point, self._end, last_block = self._consistent_point()
         self._follower.finish(self._end, last_block=last_block)
         self._copy_binlog_tail()
@@ -181,7 +187,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
 
         ``finish``: may put more files into the sink, and returns the manifest to write.
         """
-        plain = self._plain.records()
+        plain = self._plain.records() + self._rocksdb.copy(self._plain_copier)
         redo = self._redo_record()
         manifest = self._manifest(plain, redo)
         if finish is not None:
@@ -199,6 +205,17 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
     def _chosen(self, files: tuple[FileRef, ...] | list[FileRef]) -> list[FileRef]:
         wanted = self._options.wanted
         return list(files) if wanted is None else [f for f in files if wanted(f.path)]
+
+    def _copy_plain(self, listing: Listing) -> None:
+        wanted = self._options.wanted
+        # a database that would be empty is taken when its own file would be
+        dirs = [d for d in listing.empty_dirs if wanted is None or wanted(f"{d}/db.opt")]
+        self._plain.copy(self._chosen(listing.plain), dirs, self._cancelled.is_set)
+
+    def _checkpoint_rocksdb(self, found_dir: str) -> None:
+        self._rocksdb = self._stack.enter_context(RocksdbCheckpoint(self._instance, self._emit))
+        if self._options.rocksdb:
+            self._rocksdb.make(found_dir)
 
     def _warn_unknown(self, listing: Listing) -> None:
         for file in listing.unknown:
@@ -236,7 +253,8 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         self._emit(Progress("copy", done, total, redo_head_start_s=self._follower.lag.head_start_s))
 
     def _open_redo(self) -> FileWriter:
-        return SpoolFile(self._options.redo_spool) if self._options.redo_spool else self._sink.put_file(REDO_NAME)
+        options = self._options
+        return SpoolFile(options.redo_spool) if options.redo_spool else self._sink.put_file(options.redo_name)
 
     def _consumer(self) -> Callable[[Lsn], None] | None:
         if not (self._options.consumer and self._instance.dialect.redo_consumer):
@@ -252,7 +270,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         what belongs to it.
         """
         for _ in range(200):
-            point = read_position(self._instance)
+            point = self._position_now()
             end = point.lsn if point.lsn is not None else self._instance.lsns(self._instance.session)[0]
             if point.lsn is not None:
                 self._locks.flush_redo()
@@ -264,6 +282,16 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
             "the encrypted redo log never stood still at a consistent point",
             hint="take the backup at a quieter time",
         )
+
+    def _position_now(self) -> ConsistentPoint:
+        try:
+            return read_position(self._instance)
+        except PrivilegeMissing as e:
+            if not self._options.policy.no_lock:
+                raise
+            # without locks the position would only be near; the backup is of use without it
+            self._emit(Warn("position", f"the binlog position is not known: {e.message}"))
+            return ConsistentPoint(binlog_file="", binlog_position=0, gtid="")
 
     def _copy_binlog_tail(self) -> None:
         """MySQL decides transactions in doubt by its last binlog: keep it up to the recorded position."""
@@ -288,6 +316,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
             checkpoint_end=window.checkpoint_end, checkpoint_no=window.checkpoint_no, end=window.end,
             header=window.header.hex(), first_lsn=window.first_lsn, capacity=window.capacity,
             encryption=window.encryption.hex(), size=self._redo_out.size, sums=sums,
+            stored_as=self._options.redo_name,
         )
 
     def _manifest(self, plain: tuple[Plain, ...], redo: Redo) -> Manifest:

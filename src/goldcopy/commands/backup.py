@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from goldcopy.capture.base import open_base
-from goldcopy.capture.engine import Capture, CaptureOptions
+from goldcopy.capture.engine import Capture, CaptureOptions, Finish
 from goldcopy.errors import UsageError
 from goldcopy.events import Done, Emit, Phase
 from goldcopy.image.directory import DirectorySink
@@ -80,19 +80,24 @@ def run(command: Backup, connection: Connection, emit: Emit) -> Manifest:
             SafeReplica(instance, command.safe_replica, command.safe_replica_timeout_s, emit),
             Capture(instance, sink, base, command.capture_options(), emit) as capture,
         ):
-            emit(Phase("guard", "keeping DDL away, following the redo log"))
-            capture.guard()
-            capture.follow_redo()
-            emit(Phase("copy", "copying tablespaces, every page verified"))
-            capture.copy_spaces()
-            emit(Phase("lock", "looking for what DDL changed; consistent point"))
-            capture.block_ddl()
-            capture.block_commit()
-            capture.release()
-            emit(Phase("finish", "making the backup durable"))
-            manifest = capture.write_manifest()
+            manifest = take(capture, emit)
     emit(Done(f"backup complete: {command.to}", summary(manifest)))
     return manifest
+
+
+def take(capture: Capture, emit: Emit, finish: Finish | None = None) -> Manifest:
+    """The life of a backup, in order. ``finish``: see ``Capture.write_manifest``."""
+    emit(Phase("guard", "keeping DDL away, following the redo log"))
+    capture.guard()
+    capture.follow_redo()
+    emit(Phase("copy", "copying tablespaces, every page verified"))
+    capture.copy_spaces()
+    emit(Phase("lock", "looking for what DDL changed; consistent point"))
+    capture.block_ddl()
+    capture.block_commit()
+    capture.release()
+    emit(Phase("finish", "making the backup durable"))
+    return capture.write_manifest(finish)
 
 
 def summary(manifest: Manifest) -> tuple[tuple[str, str], ...]:

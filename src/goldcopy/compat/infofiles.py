@@ -226,16 +226,45 @@ def slave_info(replicas: tuple[Replica, ...], peer: Peer) -> str:
 
 
 def _mariadb_slave_info(replicas: tuple[Replica, ...]) -> str:
-    positions = [r.gtid for r in replicas if r.auto_position]
-    text = f"SET GLOBAL gtid_slave_pos = '{positions[0]}';\n" if positions else ""
+    position = _mariadb_gtid(replicas)
+    text = f"SET GLOBAL gtid_slave_pos = '{position}';\n" if position else ""
     for replica in replicas:
         name = f" '{replica.channel}'" if replica.channel else ""
         text += f"CHANGE MASTER{name} TO {_mariadb_start(replica)};\n"
     return text
 
 
-def _mariadb_start(replica: Replica) -> str:
+def _mariadb_gtid(replicas: tuple[Replica, ...]) -> str:
+    return next((r.gtid for r in replicas if _by_gtid(r)), "")
+
+
+def _by_gtid(replica: Replica) -> bool:
+    """A replica that was told to go by GTID but knows none yet has only its source's coordinates."""
+    return replica.auto_position and bool(replica.gtid)
+
+
+def slave_words(replicas: tuple[Replica, ...], peer: Peer) -> str:
+    """The same for the log, on one line; "" for no replica."""
+    if not peer.mariadb:
+        return "; ".join(map(_mysql_words, replicas))
+    position = _mariadb_gtid(replicas)
+    words = [f"gtid_slave_pos '{position}'"] if position else []
+    for replica in replicas:
+        at = f"filename '{replica.source_log_file}' position '{replica.source_log_pos}'"
+        start = "master_use_gtid = slave_pos" if _by_gtid(replica) else at
+        words.append(f"master '{replica.channel}' {start}")
+    return "; ".join(words)
+
+
+def _mysql_words(replica: Replica) -> str:
+    head, tail = f"master host '{replica.source_host}'", f"channel name: '{replica.channel}'"
     if replica.auto_position:
+        return f"{head}, purge list '{_one_line(replica.gtid)}', {tail}"
+    return f"{head}, filename '{replica.source_log_file}', position '{replica.source_log_pos}', {tail}"
+
+
+def _mariadb_start(replica: Replica) -> str:
+    if _by_gtid(replica):
         return "master_use_gtid = slave_pos"
     return f"MASTER_LOG_FILE='{replica.source_log_file}', MASTER_LOG_POS={replica.source_log_pos}"
 

@@ -79,6 +79,12 @@ class Log:
         """A line of what the user must know although it goes on."""
         self._write(Severity.WARNING, text)
 
+    def plain(self, text: str) -> None:
+        """A line without stamp or mark, as the originals have some."""
+        if not self._ended:
+            self._out.write(text.replace(COMPLETED, "completed") + "\n")
+            self._out.flush()
+
     def error(self, failure: GoldcopyError | str) -> None:
         """The failure, with its hint as a line of its own; after it there is no ``completed OK!``."""
         self._failed = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from goldcopy.compat.options import options_of
 from goldcopy.compat.options.declare import Face, Option, Value
@@ -65,6 +65,11 @@ class Settings:
         """The number; 0 when it is not set."""
         value = self.value(name)
         return value if isinstance(value, int) else int(value or 0)
+
+    def with_text(self, name: str, text: str) -> Settings:
+        """The same with one option set, as if it had been given."""
+        option = next(o for o in options_of(self.face) if o.name == name)
+        return replace(self, given_options=(*self.given_options, Given(option, text)))
 
     def _last(self, name: str) -> Given | None:
         return next((g for g in reversed(self.given_options) if g.option.name == name), None)

@@ -1,0 +1,322 @@
+"""``--backup``: the engine's capture, into a directory or a stream of the peers' form."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from goldcopy import __version__
+from goldcopy.capture.base import BackupBase, base_at, base_of, open_base
+from goldcopy.capture.engine import Capture, CaptureOptions
+from goldcopy.commands.backup import take
+from goldcopy.compat import history, infofiles
+from goldcopy.compat.dirform import DirectoryForm, Facts
+from goldcopy.compat.filters import Filters, NameList, databases_file, expressions, names, tables_file
+from goldcopy.compat.infofiles import Checkpoints
+from goldcopy.compat.log import Log
+from goldcopy.compat.options.settings import Settings
+from goldcopy.compat.peerdir import find_file, parse_settings, read_text
+from goldcopy.compat.plugins import plugin_settings
+from goldcopy.compat.session import account_of, check_privileges, lock_policy
+from goldcopy.compat.sinks import open_sink, packing_of
+from goldcopy.dialect.peers import Peer, peer_of
+from goldcopy.errors import BackupInvalid, GoldcopyError, UsageError
+from goldcopy.formats import Lsn
+from goldcopy.image.chain import Image, Member
+from goldcopy.image.manifest import MANIFEST_NAME, Manifest, load
+from goldcopy.server.instance import Instance, instance_of
+from goldcopy.server.locks import SafeReplica
+
+TOOL_VERSION = f"goldcopy {__version__}"
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class Call:
+    """Who asks, for the info file: ``tool``, the program's name, and where the backup goes."""
+
+    tool: str
+    target_dir: str
+    environ: Mapping[str, str]
+
+
+def backup(settings: Settings, call: Call, log: Log) -> Manifest:
+    """Take the backup. Raises what the engine raises; nothing half-made is left then, and all locks are given back."""
+    check_combinations(settings)
+    filters = filters_of(settings)
+    account = account_of(settings, call.environ)
+    shown = account.socket or "not set"
+    log.note(
+        f"Connecting to {'MariaDB' if settings.face.mariadb else 'MySQL'} server host: {account.host}, user: "
+        f"{account.user}, password: {'set' if account.password else 'not set'}, port: {account.port}, socket: {shown}"
+    )
+    with instance_of(account, force_version=settings.flag("no-server-version-check")) as instance:
+        log.note(f"Using server version {instance.version}")
+        check_privileges(settings, instance, log)
+        peer = peer_of(instance.dialect.family, instance.version)
+        base = base_for(settings, instance, peer)
+        _before(settings, instance, log)
+        form, manifest = _capture(settings, call, instance, peer, base, filters, log)
+        if settings.given("history"):
+            history.record(instance.session, peer, form.info)
+    _tell(settings, call, peer, manifest, log)
+    return manifest
+
+
+def _capture(
+    settings: Settings, call: Call, instance: Instance, peer: Peer, base: BackupBase | None, filters: Filters, log: Log
+) -> tuple[DirectoryForm, Manifest]:
+    timeout_s = settings.number("safe-slave-backup-timeout")
+    with (
+        open_sink(settings, call.target_dir, peer) as sink,
+        _spool(settings, call.target_dir, peer) as spool,
+        SafeReplica(instance, settings.flag("safe-slave-backup"), timeout_s, log.emit),
+        Capture(instance, sink, base, _capture_options(settings, filters, peer, spool), log.emit) as capture,
+    ):
+        form = DirectoryForm(sink, _facts(settings, call, instance, peer, spool))
+        return form, take(capture, log.emit, form)
+
+
+# -- what was asked for -----------------------------------------------------------------------
+
+
+def check_combinations(settings: Settings) -> None:
+    """Raises UsageError for options that contradict each other."""
+    if settings.number("innodb-force-recovery"):
+        mode = "--apply-log" if settings.face.positional else "--prepare"
+        raise UsageError(f'innodb_force_recovery should only be used with "{mode}"')
+    if settings.flag("slave-info") and settings.flag("no-lock") and not settings.flag("safe-slave-backup"):
+        raise UsageError(
+            "--slave-info is used with --no-lock but without --safe-slave-backup. The binlog position cannot be "
+            "consistent with the backup data.",
+            hint="leave --no-lock out, or add --safe-slave-backup",
+        )
+    given = [n for n in _INCREMENTAL if settings.text(n)]
+    if len(given) > 1:
+        raise UsageError("an increment has one base; given were " + ", ".join(f"--{n}" for n in given))
+
+
+_INCREMENTAL = ("incremental-lsn", "incremental-basedir", "incremental-history-name", "incremental-history-uuid")
+
+
+def filters_of(settings: Settings) -> Filters:
+    """The partial backup that was asked for. Raises UsageError for what cannot be a name or an expression."""
+    include = names(settings.text("databases")) if not _is_file(settings, "databases") else NameList()
+    for option, reader in (("databases-file", databases_file), ("tables-file", tables_file)):
+        if settings.text(option):
+            include = include | reader(settings.text(option))
+    if _is_file(settings, "databases"):
+        include = include | databases_file(settings.text("databases"))
+    return Filters(
+        include=include,
+        exclude=names(settings.text("databases-exclude")),
+        matching=expressions(settings.text("tables")),
+        not_matching=expressions(settings.text("tables-exclude")),
+    )
+
+
+def _is_file(settings: Settings, option: str) -> bool:
+    """innobackupex takes a list or, when it begins with a slash, the path of a file."""
+    return settings.face.positional and settings.text(option).startswith("/")
+
+
+def _wanted(filters: Filters) -> Callable[[str], bool] | None:
+    return filters.keeps if filters.partial else None
+
+
+def _capture_options(settings: Settings, filters: Filters, peer: Peer, spool: str) -> CaptureOptions:
+    return CaptureOptions(
+        threads=settings.number("parallel"),
+        iops=settings.number("throttle"),
+        on_corrupt="list" if settings.flag("log-innodb-page-corruption") else "stop",
+        consumer=settings.flag("register-redo-log-consumer") or settings.face.mariadb,
+        always_delta=True,
+        plain_from_base=False,
+        redo_spool=spool,
+        redo_name=peer.redo_name,
+        rocksdb=settings.face.mariadb is False or settings.flag("rocksdb-backup"),
+        name=settings.text("history"),
+        wanted=_wanted(filters),
+        policy=lock_policy(settings),
+    )
+
+
+@contextlib.contextmanager
+def _spool(settings: Settings, target_dir: str, peer: Peer) -> Iterator[str]:
+    """A local file for MariaDB's redo until it can be rebuilt; "" where the window goes into the backup as it is."""
+    if not peer.mariadb:
+        yield ""
+        return
+    streaming = bool(settings.text("stream"))
+    beside = settings.text("tmpdir").split(":")[0] if streaming else os.path.dirname(os.path.abspath(target_dir))
+    fd, path = tempfile.mkstemp(prefix=".goldcopy-redo-", dir=beside or None)
+    os.close(fd)
+    try:
+        yield path
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def _facts(settings: Settings, call: Call, instance: Instance, peer: Peer, spool: str) -> Facts:
+    packing = packing_of(settings)
+    info: dict[str, str | int | bool] = {
+        "uuid": str(instance.session.value("SELECT UUID()")),
+        "name": settings.text("history"),
+        "tool_name": call.tool,
+        "tool_command": settings.command,
+        "tool_version": TOOL_VERSION,
+        "ibbackup_version": TOOL_VERSION,
+        "server_version": instance.version,
+        "format": _format(settings, peer),
+        "compressed": packing.compressed,
+        "encrypted": packing.encrypted,
+        "lock_ddl_type": settings.text("lock-ddl").upper(),
+    }
+    return Facts(
+        peer=peer,
+        variables=instance.variables,
+        plugin_settings=plugin_settings(instance) if peer.mariadb else (),
+        info=info,
+        spool=spool,
+        binlog_path=instance.binlog_path,
+        extra_lsndir=settings.text("extra-lsndir"),
+        slave_info=settings.flag("slave-info"),
+        galera_info=settings.flag("galera-info"),
+        binlog_info=settings.text("binlog-info").lower() != "off",
+    )
+
+
+def _format(settings: Settings, peer: Peer) -> str:
+    stream = settings.text("stream")
+    return "file" if not stream else "tar" if stream == "tar" else peer.stream_format
+
+
+# -- the base of an increment -----------------------------------------------------------------------
+
+
+def base_for(settings: Settings, instance: Instance, peer: Peer) -> BackupBase | None:
+    """The base that was asked for, None for a full backup. Raises BackupInvalid, UsageError."""
+    if settings.text("incremental-lsn"):
+        text = settings.text("incremental-lsn")
+        if not text.isdigit():
+            raise UsageError(f"value '{text}' may be wrong format for incremental option.", hint="a decimal LSN")
+        return base_at(Lsn(int(text)))
+    name, uuid = settings.text("incremental-history-name"), settings.text("incremental-history-uuid")
+    if name or uuid:
+        return base_at(Lsn(history.to_lsn(instance.session, peer, name=name, uuid=uuid)))
+    directory = settings.text("incremental-basedir")
+    return _base_in(directory, instance) if directory else None
+
+
+def _base_in(directory: str, instance: Instance) -> BackupBase:
+    """A directory of ours, of the peers, or one that holds just the checkpoints file."""
+    found = find_file(directory, "checkpoints")
+    if not found:
+        raise BackupInvalid(
+            f"Error: failed to read metadata from '{directory}/xtrabackup_checkpoints'",
+            hint="--incremental-basedir is the directory of an earlier backup, or its --extra-lsndir",
+        )
+    _check_undo(directory, instance)
+    checkpoints = Checkpoints.parse(read_text(os.path.join(directory, found)))
+    manifest = load(directory) if os.path.exists(os.path.join(directory, MANIFEST_NAME)) else None
+    if manifest is None or manifest.state != "backup" or checkpoints.prepared:
+        return base_at(Lsn(checkpoints.to_lsn))
+    if manifest.kind == "full":
+        return open_base(directory, instance)
+    # a base of which only this part is here is as good: nothing is read from what it stands on
+    return base_of(Image((Member(os.path.abspath(directory), manifest),)))
+
+
+def _check_undo(directory: str, instance: Instance) -> None:
+    then = dict(parse_settings(read_text(os.path.join(directory, infofiles.CONFIG_NAME)))).get(_UNDO, "")
+    now = instance.variables.get(_UNDO, "")
+    if then and now and then != now and instance.dialect.family == "mariadb":
+        raise BackupInvalid(
+            "--incremental backup is impossible if the server had been restarted with different "
+            "innodb_undo_tablespaces.",
+            hint=f"the base was taken with {then}, the server has {now} now: take a full backup",
+        )
+
+
+_UNDO = "innodb_undo_tablespaces"
+
+
+# -- before and after -----------------------------------------------------------------------
+
+
+def _before(settings: Settings, instance: Instance, log: Log) -> None:
+    """What the server is asked to do before anything is copied."""
+    if settings.flag("innodb-log-checkpoint-now"):
+        _try(instance, "SET GLOBAL innodb_log_checkpoint_now = ON", log)
+    if settings.flag("dump-innodb-buffer-pool"):
+        _dump_buffer_pool(settings, instance, log)
+
+
+def _try(instance: Instance, sql: str, log: Log) -> bool:
+    try:
+        instance.session.run(sql)
+    except GoldcopyError as e:
+        log.warning(f"{sql}: {e.message}")
+        return False
+    return True
+
+
+def _dump_buffer_pool(settings: Settings, instance: Instance, log: Log) -> None:
+    """Have the list of pages dumped, and wait for it as long as the user would."""
+    share, before = settings.number("dump-innodb-buffer-pool-pct"), instance.variables.get(_DUMP_PCT, "")
+    if share and before:
+        _try(instance, f"SET GLOBAL {_DUMP_PCT} = {share}", log)
+    try:
+        log.note("Executing SET GLOBAL innodb_buffer_pool_dump_now=ON...")
+        if not _try(instance, "SET GLOBAL innodb_buffer_pool_dump_now = ON", log):
+            return
+        deadline = time.monotonic() + settings.number("dump-innodb-buffer-pool-timeout")
+        while not _dumped(instance):
+            if time.monotonic() > deadline:
+                log.warning("innodb buffer pool is not dumped yet; the backup goes on without waiting for it")
+                return
+            time.sleep(_POLL_S)
+    finally:
+        if share and before:
+            _try(instance, f"SET GLOBAL {_DUMP_PCT} = {before}", log)
+
+
+_DUMP_PCT = "innodb_buffer_pool_dump_pct"
+
+
+def _dumped(instance: Instance) -> bool:
+    rows = instance.session.rows("SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_dump_status'")
+    return bool(rows) and "completed" in str(rows[0][1])
+
+
+def _tell(settings: Settings, call: Call, peer: Peer, manifest: Manifest, log: Log) -> None:
+    """The facts that people and tools look for at the end of the log."""
+    program = "mariabackup" if settings.face.mariadb else "xtrabackup"
+    if settings.flag("slave-info"):
+        _tell_replica(peer, manifest, log)
+    log.note(f"{program}: The latest check point (for incremental): '{manifest.redo.checkpoint}'")
+    if not settings.text("stream"):
+        log.note(f"Backup created in directory '{os.path.abspath(call.target_dir)}/'")
+    words = infofiles.binlog_words(manifest.position, mariadb=peer.mariadb)
+    if words:
+        log.note(f"MySQL binlog position: {words}")
+    noun = "Redo log (from LSN {} to {})" if settings.face.mariadb else "Transaction log of lsn ({}) to ({})"
+    log.note(noun.format(manifest.redo.checkpoint, manifest.redo.end) + " was copied.")
+
+
+def _tell_replica(peer: Peer, manifest: Manifest, log: Log) -> None:
+    words = infofiles.slave_words(manifest.position.replicas, peer)
+    if words:
+        log.note(f"MySQL slave binlog position: {words}")
+    else:
+        log.note(
+            "Failed to get master binlog coordinates from SHOW SLAVE STATUS."
+            "This means that the server is not a replication slave. Ignoring the --slave-info option"
+        )
+
+

@@ -1,0 +1,149 @@
+"""The files that make a backup of ours a directory of the peers', written when everything else is in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from goldcopy.compat import infofiles
+from goldcopy.compat.infofiles import Checkpoints, Info
+from goldcopy.dialect.peers import Peer
+from goldcopy.errors import TargetRefused
+from goldcopy.formats.redo import log_files, rebuild
+from goldcopy.image.manifest import Manifest, Redo
+from goldcopy.image.sink import FileWriter, Sink
+from goldcopy.restore.recovery import window_of
+
+_CORRUPT_NAME = "innodb_corrupted_pages"
+_TAIL_READ_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the manifest does not know. ``variables``: of the server, all of them; ``binlog_path``: the current
+    binlog on the server; ``info``: the fields that only the command line knows; ``plugin_settings``: lines of
+    backup-my.cnf that recovery needs to load plugins.
+    """
+
+    peer: Peer
+    variables: dict[str, str]
+    plugin_settings: tuple[str, ...] = ()
+    info: dict[str, str | int | bool] = field(default_factory=dict)
+    spool: str = ""
+    binlog_path: Callable[[str], str] = os.path.basename
+    extra_lsndir: str = ""
+    slave_info: bool = False
+    galera_info: bool = False
+    binlog_info: bool = True
+
+
+class DirectoryForm:
+    """A ``Finish`` for the engine: puts the peers' files into the sink. ``info``: what was written, afterwards."""
+
+    def __init__(self, sink: Sink, facts: Facts) -> None:
+        self._sink, self._facts, self._peer = sink, facts, facts.peer
+        self.info = Info()
+
+    def __call__(self, manifest: Manifest) -> Manifest:
+        facts, peer = self._facts, self._peer
+        self.info = Info.of(manifest, mariadb=peer.mariadb, **facts.info)
+        position = manifest.position
+        if facts.binlog_info:
+            self._named("binlog_info", infofiles.binlog_info(position))
+        if facts.slave_info:
+            self._named("slave_info", infofiles.slave_info(position.replicas, peer))
+        if facts.galera_info:
+            self._named("galera_info", infofiles.galera_info(position.galera))
+        redo = self._redo(manifest)
+        self._binlog(manifest)
+        self._corrupt_pages(manifest)
+        checkpoints = Checkpoints.of(manifest).render(peer)
+        self._named("checkpoints", checkpoints)
+        self._put(infofiles.CONFIG_NAME, self._config())
+        self._named("info", self.info.render(peer))
+        if peer.tablespace_map:
+            self._put(infofiles.TABLESPACES_NAME, infofiles.tablespaces(infofiles.external_spaces(manifest.spaces)))
+        self._extra(checkpoints)
+        return msgspec.structs.replace(manifest, redo=redo)
+
+    # -- text files ------------------------------------------------------------------------------------------------
+
+    def _named(self, kind: str, text: str) -> None:
+        if text:
+            self._put(infofiles.file_name(self._peer, kind), text)
+
+    def _put(self, name: str, text: str) -> None:
+        out = self._sink.put_file(name)
+        out.write(text.encode("utf-8", "surrogateescape"))
+        out.finish()
+
+    def _config(self) -> str:
+        text = infofiles.config(self._facts.variables, self._peer)
+        lines = "".join(line + "\n" for line in self._facts.plugin_settings)
+        # before the blank lines at the end
+        body = text.rstrip("\n")
+        return body + "\n" + lines + text[len(body) + 1 :]
+
+    def _corrupt_pages(self, manifest: Manifest) -> None:
+        lines = [
+            f"{s.path.removesuffix('.ibd')} {s.space_id}\n{' '.join(map(str, s.corrupt))}\n"
+            for s in manifest.spaces
+            if s.corrupt
+        ]
+        if lines:
+            self._put(_CORRUPT_NAME, "".join(lines))
+
+    def _extra(self, checkpoints: str) -> None:
+        """--extra-lsndir: on this machine, beside a stream that has them as well."""
+        directory = self._facts.extra_lsndir
+        if not directory:
+            return
+        try:
+            os.makedirs(directory, exist_ok=True)
+            for kind, text in (("checkpoints", checkpoints), ("info", self.info.render(self._peer))):
+                path = os.path.join(directory, infofiles.file_name(self._peer, kind))
+                with open(path, "w", encoding="utf-8", errors="surrogateescape") as out:
+                    out.write(text)
+        except OSError as e:
+            raise TargetRefused(f"cannot write into --extra-lsndir={directory}: {e.strerror}") from e
+
+    # -- logs ------------------------------------------------------------------------------------------------------
+
+    def _redo(self, manifest: Manifest) -> Redo:
+        """MariaDB's tools want a log that begins at the checkpoint; MySQL's window goes in as it is."""
+        if not self._facts.spool:
+            return manifest.redo
+        window = window_of(manifest)
+        (file,) = log_files(window, force_fresh=True)
+        out = self._sink.put_file(self._peer.redo_name)
+        with open(self._facts.spool, "rb", buffering=0) as stored:
+            for piece in rebuild(window, lambda at, n: os.pread(stored.fileno(), n, at), force_fresh=True):
+                _skip_to(out, piece.offset)
+                out.write(piece.data)
+        _skip_to(out, file.size)
+        sums = out.finish()
+        return msgspec.structs.replace(
+            manifest.redo, stored_as=self._peer.redo_name, rebuilt=True, size=file.size, sums=sums
+        )
+
+    def _binlog(self, manifest: Manifest) -> None:
+        """MySQL: the last binlog up to the backup's position, and an index of it alone."""
+        name = manifest.position.binlog_file
+        if self._peer.mariadb or not (manifest.binlog_tail and name):
+            return
+        out = self._sink.put_file(name)
+        with open(self._facts.binlog_path(name), "rb") as f:
+            left = manifest.position.binlog_position
+            while left and (data := f.read(min(left, _TAIL_READ_BYTES))):
+                out.write(data)
+                left -= len(data)
+        out.finish()
+        self._put(name.rpartition(".")[0] + ".index", f"./{name}\n")
+
+
+def _skip_to(out: FileWriter, offset: int) -> None:
+    if offset > out.size:
+        out.hole(offset - out.size)

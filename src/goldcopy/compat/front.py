@@ -1,0 +1,259 @@
+"""The backup programs of the peers: a command line in their words, translated, run, and told of in their words."""
+
+from __future__ import annotations
+
+import os
+import platform
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from goldcopy import __version__
+from goldcopy.compat.log import Log, Shape
+from goldcopy.compat.options.declare import Face
+from goldcopy.compat.options.parser import face_of, parse
+from goldcopy.compat.options.settings import Settings
+from goldcopy.compat.options.values import OptionError
+from goldcopy.errors import GoldcopyError, Interrupted, NoSpace, UsageError
+
+if TYPE_CHECKING:
+    from goldcopy.compat.optfiles import Loaded
+
+CONFIG_NAME = "backup-my.cnf"
+NEWEST_XTRABACKUP = "9.7.2"
+"""The XtraBackup whose options are the newest that we know."""
+_NEWEST_MARIADB = "11.8"
+_SHAPES = {
+    Face.XTRABACKUP: Shape.STRUCTURED,
+    Face.INNOBACKUPEX: Shape.INNOBACKUPEX,
+    Face.MARIABACKUP: Shape.MARIADB,
+    Face.MARIABACKUP_INNOBACKUPEX: Shape.MARIADB,
+}
+_MODES = ("backup", "prepare", "copy-back", "move-back", "decompress", "decrypt", "stats", "print-param")
+_INNOBACKUPEX_FLAG = "--innobackupex"
+
+
+@dataclass(frozen=True)
+class Program:
+    """One call. ``name``: argv[0] as it came, for messages; ``environ``: the process's environment."""
+
+    name: str
+    face: Face
+    args: tuple[str, ...]
+    environ: Mapping[str, str]
+
+    @property
+    def tool(self) -> str:
+        """What the information files call the program."""
+        if self.face is Face.MARIABACKUP_INNOBACKUPEX:
+            return _INNOBACKUPEX_FLAG
+        return os.path.basename(self.name)
+
+
+def run(name: str, argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run one of the programs. Returns its exit status; everything is given back, whatever happens."""
+    face, args = face_of(name, argv)
+    program = Program(name, face, args, environ)
+    log = Log(sys.stderr, _SHAPES[face])
+    _catch_signals()
+    try:
+        return _run(program, log)
+    except OptionError as e:
+        print(f"{name}: {e.message}", *([f"{name}: hint: {e.hint}"] if e.hint else []), sep="\n", file=sys.stderr)  # noqa: T201
+        return e.exit_status
+    except Interrupted as e:
+        log.error(e)
+        return e.exit_status
+    except GoldcopyError as e:
+        log.error(e)
+        return 1
+    except OSError as e:
+        log.error(_os_error(e))
+        return 1
+
+
+def _os_error(e: OSError) -> GoldcopyError:
+    where = f": {e.filename}" if e.filename else ""
+    if e.errno == 28:
+        return NoSpace(f"no space left on the device{where}")
+    return GoldcopyError(f"{e.strerror or e}{where}")
+
+
+def _catch_signals() -> None:
+    """The usual signals become an exception in the main thread, so that every context manager gives back."""
+
+    def raise_interrupted(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_IGN)
+        raise Interrupted(f"interrupted by {signal.Signals(number).name}; locks given back, nothing half-made left")
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # nohup and the like ignore a signal on purpose
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, raise_interrupted)
+
+
+# -- the command line -----------------------------------------------------------------------
+
+
+def _run(program: Program, log: Log) -> int:
+    loaded = _load(program)
+    if loaded.print_defaults:
+        from goldcopy.compat.optfiles import printed
+
+        print(printed(program.name, program.face, loaded), end="")  # noqa: T201
+        return 0
+    settings = parse(program.face, loaded.args, loaded.options)
+    if settings.flag("version"):
+        _print_version(program)
+        return 0
+    if settings.flag("help"):
+        return _print_usage(program, 0)
+    modes = modes_of(settings)
+    if len(modes) != 1:
+        return _print_usage(program, 1)
+    log.plain(version_line(program))
+    for note in (*loaded.notes, *settings.notes):
+        log.emit(note)
+    return _dispatch(modes[0], program, settings, log)
+
+
+def modes_of(settings: Settings) -> list[str]:
+    """The modes that were asked for; --decrypt beside --decompress is one, and innobackupex backs up by default."""
+    found = [mode for mode in _MODES if (settings.text(mode) if mode == "decrypt" else settings.flag(mode))]
+    if "decompress" in found and "decrypt" in found:
+        found.remove("decrypt")
+    if not found and settings.face.positional and settings.directories:
+        return ["backup"]
+    return found
+
+
+def _load(program: Program) -> Loaded:
+    """The option files that count; ``--prepare`` reads the backup's own and no other."""
+    from goldcopy.compat.optfiles import leading, load
+
+    first = leading(program.args)
+    words = parse(program.face, first.args) if _may_prepare(first.args) else None
+    if words is not None and words.flag("prepare") and not first.print_defaults:
+        own = os.path.join(target_of(words), CONFIG_NAME)
+        if not os.path.exists(own):
+            raise OptionError(f"Can't open {own} for reading", hint="--target-dir is the directory of a backup")
+        return load(program.face, (f"--defaults-file={own}", *first.args), program.environ)
+    return load(program.face, program.args, program.environ)
+
+
+def _may_prepare(args: Sequence[str]) -> bool:
+    return any(word.replace("_", "-").startswith(("--prep", "--apply")) for word in args)
+
+
+def target_of(settings: Settings) -> str:
+    """The backup's directory. Raises UsageError when innobackupex was given none."""
+    if not settings.face.positional:
+        return settings.text("target-dir")
+    if len(settings.directories) != 1:
+        raise UsageError("innobackupex wants one directory", hint="innobackupex [OPTIONS] DIRECTORY")
+    return settings.directories[0]
+
+
+# -- what is printed -----------------------------------------------------------------------
+
+
+def version_line(program: Program) -> str:
+    """The line that ``--version`` prints, and that begins every log."""
+    system = f"{platform.system()} ({platform.machine()}) (revision id: goldcopy {__version__})"
+    if program.face.mariadb:
+        return f"{program.name} based on MariaDB server {_NEWEST_MARIADB} {system}"
+    name = "innobackupex" if program.face is Face.INNOBACKUPEX else "xtrabackup"
+    return f"{name} version {NEWEST_XTRABACKUP} based on MySQL server {NEWEST_XTRABACKUP} {system}"
+
+
+def _print_version(program: Program) -> None:
+    if program.face is Face.MARIABACKUP_INNOBACKUPEX:
+        print(f"innobackupex version {_NEWEST_MARIADB} (goldcopy {__version__})", end="")  # noqa: T201
+    else:
+        print(version_line(program), file=sys.stderr)  # noqa: T201
+
+
+def _print_usage(program: Program, status: int) -> int:
+    from goldcopy.compat.options.usage import usage
+
+    print(usage(program.face, program.name))  # noqa: T201
+    return status
+
+
+# -- the modes -----------------------------------------------------------------------
+
+
+def _dispatch(mode: str, program: Program, settings: Settings, log: Log) -> int:
+    if mode == "print-param":
+        from goldcopy.compat.options.usage import print_param
+
+        print(print_param(settings), end="")  # noqa: T201
+        return 0
+    if settings.number("open-files-limit"):
+        _raise_open_files(settings.number("open-files-limit"), log)
+    _ACTIONS[mode](program, settings, log)
+    log.completed()
+    return 0
+
+
+def _raise_open_files(wanted: int, log: Log) -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(hard, wanted)))
+    except (OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else soft, hard))
+    log.note(f"open files limit requested {wanted}, set to {resource.getrlimit(resource.RLIMIT_NOFILE)[0]}")
+
+
+def _backup(program: Program, settings: Settings, log: Log) -> None:
+    from goldcopy.compat.backup import Call, backup
+    from goldcopy.compat.innobackupex import backup_dir, with_base
+
+    if settings.face.positional:
+        log.note("innobackupex: Starting the backup operation")
+    settings = with_base(settings)
+    backup(settings, Call(program.tool, backup_dir(settings), program.environ), log)
+
+
+def _prepare(_program: Program, settings: Settings, log: Log) -> None:
+    from goldcopy.compat.prepare import prepare
+    from goldcopy.compat.requests import prepare_request
+
+    prepare(prepare_request(settings, target_of(settings)), log.emit)
+
+
+def _copy_back(_program: Program, settings: Settings, log: Log) -> None:
+    from goldcopy.compat.copyback import copy_back
+    from goldcopy.compat.requests import copy_back_request
+
+    copy_back(copy_back_request(settings, target_of(settings)), log.emit)
+
+
+def _decompress(_program: Program, settings: Settings, log: Log) -> None:
+    from goldcopy.compat.decompress import decompress
+    from goldcopy.compat.requests import decompress_request
+
+    decompress(decompress_request(settings, target_of(settings)), log.emit)
+
+
+def _stats(_program: Program, settings: Settings, log: Log) -> None:
+    from goldcopy.compat.stats import stats
+
+    directory = settings.text("datadir") or target_of(settings)
+    for line in stats(directory):
+        print(line)  # noqa: T201
+
+
+_ACTIONS: Mapping[str, Callable[[Program, Settings, Log], None]] = {
+    "backup": _backup,
+    "prepare": _prepare,
+    "copy-back": _copy_back,
+    "move-back": _copy_back,
+    "decompress": _decompress,
+    "decrypt": _decompress,
+    "stats": _stats,
+}

@@ -1,0 +1,78 @@
+"""The other modes' options as the requests that do them."""
+
+from __future__ import annotations
+
+from goldcopy.compat.copyback import CopyBackRequest
+from goldcopy.compat.decompress import DecompressRequest
+from goldcopy.compat.options.settings import Settings
+from goldcopy.compat.prepare import PrepareRequest
+from goldcopy.compat.sinks import cipher_of
+
+_HUNDRED = 100
+
+
+def prepare_request(settings: Settings, target_dir: str) -> PrepareRequest:
+    """``--prepare``."""
+    return PrepareRequest(
+        target_dir=target_dir,
+        incremental_dir=settings.text("incremental-dir"),
+        export=settings.flag("export"),
+        apply_log_only=settings.flag("apply-log-only"),
+        memory_bytes=memory_bytes(settings),
+        force_recovery=settings.number("innodb-force-recovery"),
+        rollback_prepared=settings.flag("rollback-prepared-trx"),
+        parallel=settings.number("parallel"),
+        server_options=_server_options(settings),
+    )
+
+
+def memory_bytes(settings: Settings) -> int:
+    """--use-memory, or the share of the free memory that --use-free-memory-pct asks for when that is more."""
+    share = settings.number("use-free-memory-pct")
+    wanted = settings.number("use-memory")
+    return max(wanted, _free_memory_bytes() * share // _HUNDRED) if share else wanted
+
+
+def _free_memory_bytes() -> int:
+    with open("/proc/meminfo", encoding="ascii") as f:
+        kib = next((int(line.split()[1]) for line in f if line.startswith("MemAvailable:")), 0)
+    return kib << 10
+
+
+def _server_options(settings: Settings) -> tuple[str, ...]:
+    """What the recovering server needs of the keys that the command line names."""
+    options = []
+    if settings.face.mariadb:
+        if settings.on_command_line("plugin-dir"):
+            options.append(f"--plugin-dir={settings.text('plugin-dir')}")
+    elif settings.text("keyring-file-data"):
+        options += ["--early-plugin-load=keyring_file.so", f"--keyring-file-data={settings.text('keyring-file-data')}"]
+    return tuple(options)
+
+
+def copy_back_request(settings: Settings, target_dir: str) -> CopyBackRequest:
+    """``--copy-back`` and ``--move-back``."""
+    return CopyBackRequest(
+        target_dir=target_dir,
+        datadir=settings.text("datadir"),
+        move=settings.flag("move-back"),
+        force_non_empty=settings.flag("force-non-empty-directories"),
+        parallel=settings.number("parallel"),
+        data_home_dir=settings.text("innodb-data-home-dir"),
+        data_file_path=settings.text("innodb-data-file-path"),
+        undo_dir=settings.text("innodb-undo-directory"),
+        log_dir=settings.text("innodb-log-group-home-dir"),
+        aria_log_dir=settings.text("aria-log-dir-path"),
+        rocksdb_dir=settings.text("rocksdb-datadir"),
+    )
+
+
+def decompress_request(settings: Settings, target_dir: str) -> DecompressRequest:
+    """``--decompress`` and ``--decrypt``."""
+    return DecompressRequest(
+        directory=target_dir,
+        decompress=settings.flag("decompress"),
+        cipher=cipher_of(settings, "decrypt"),
+        remove_original=settings.flag("remove-original"),
+        parallel=settings.number("parallel"),
+    )

@@ -1,0 +1,127 @@
+"""From the peers' options to an account, a patience with locks, and privileges checked with the peers' words."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import pwd
+import sys
+from collections.abc import Mapping
+
+from goldcopy.compat.log import Log
+from goldcopy.compat.options.settings import Settings
+from goldcopy.dialect.privileges import Feature
+from goldcopy.errors import PrivilegeMissing, UsageError
+from goldcopy.server.instance import Instance
+from goldcopy.server.locks import LockPolicy
+from goldcopy.server.privileges import grant_hint, lacking_for
+from goldcopy.server.session import Account, Tls, usual_socket
+
+_DEFAULT_PORT = 3306
+_CONNECT_TIMEOUT_S = 10.0
+_TLS_ALWAYS = ("REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY")
+
+
+def account_of(settings: Settings, environ: Mapping[str, str]) -> Account:
+    """Where and as whom to log in, by the rules of the server's own clients: localhost means the socket."""
+    host, protocol = settings.text("host"), settings.text("protocol").lower()
+    by_tcp = protocol == "tcp" or (protocol != "socket" and host not in ("", "localhost"))
+    return Account(
+        socket="" if by_tcp else settings.text("socket") or usual_socket(),
+        host=host or "127.0.0.1",
+        port=settings.number("port") or _DEFAULT_PORT,
+        user=settings.text("user") or pwd.getpwuid(os.getuid()).pw_name,
+        password=_password(settings, environ),
+        ssl_ca="",
+        connect_timeout_s=_CONNECT_TIMEOUT_S,
+        tls=_tls(settings, by_tcp),
+    )
+
+
+def _password(settings: Settings, environ: Mapping[str, str]) -> str:
+    given = settings.value("password")
+    if given == "" and settings.on_command_line("password") and sys.stdin.isatty():
+        return getpass.getpass("Enter password: ")
+    return str(given) if given else environ.get("MYSQL_PWD", "")
+
+
+def _tls(settings: Settings, by_tcp: bool) -> Tls | None:
+    mode = settings.text("ssl-mode").upper()
+    asked = settings.flag("ssl") or mode in _TLS_ALWAYS or bool(settings.text("ssl-ca"))
+    if mode == "DISABLED" or not (asked or by_tcp):
+        return None
+    identity = mode == "VERIFY_IDENTITY" or settings.flag("ssl-verify-server-cert")
+    return Tls(
+        required=asked,
+        verify=mode == "VERIFY_CA" or bool(settings.text("ssl-ca") or settings.text("ssl-capath")),
+        identity=identity,
+        ca=settings.text("ssl-ca"),
+        capath=settings.text("ssl-capath"),
+        cert=settings.text("ssl-cert"),
+        key=settings.text("ssl-key"),
+        cipher=settings.text("ssl-cipher"),
+        crl=settings.text("ssl-crl"),
+        versions=settings.text("tls-version"),
+    )
+
+
+def lock_policy(settings: Settings) -> LockPolicy:
+    """How patient the locks are."""
+    wait_s = settings.number("ftwrl-wait-timeout")
+    tries = 1 + settings.number("backup-lock-retry-count")
+    patience_s = (settings.number("backup-lock-timeout") or settings.number("lock-ddl-timeout") or _YEAR_S) * tries
+    return LockPolicy(
+        # the originals wait so long for the lock itself as well
+        lock_wait_timeout_s=wait_s or patience_s,
+        guard_wait_timeout_s=0 if settings.face.mariadb else settings.number("lock-ddl-timeout"),
+        wait_query_timeout_s=wait_s,
+        wait_query_threshold_s=settings.number("ftwrl-wait-threshold"),
+        wait_query_type="update" if settings.text("ftwrl-wait-query-type").upper() == "UPDATE" else "all",
+        kill_timeout_s=settings.number("kill-long-queries-timeout"),
+        kill_query_type="select" if settings.text("kill-long-query-type").upper() == "SELECT" else "all",
+        no_lock=settings.flag("no-lock"),
+        late_guard=_ddl_may_run(settings),
+        heavy_commit=settings.flag("no-backup-locks"),
+    )
+
+
+_YEAR_S = 31536000
+_OFF = ("OFF", "0", "FALSE", "REDUCED")
+
+
+def _ddl_may_run(settings: Settings) -> bool:
+    word = settings.text("lock-ddl").upper()
+    if word and word not in (*_OFF, "ON", "1", "TRUE"):
+        raise UsageError(f"Invalid --lock-ddl argument: {settings.text('lock-ddl')}", hint="ON, OFF or REDUCED")
+    return not settings.face.mariadb and word in _OFF
+
+
+def check_privileges(settings: Settings, instance: Instance, log: Log) -> None:
+    """Say which privileges are missing, and what the account has. Raises PrivilegeMissing when one is needed."""
+    if settings.given("check-privileges") and not settings.flag("check-privileges"):
+        return
+    lacking, grants = lacking_for(instance, _features(settings, instance))
+    if not lacking:
+        return
+    for need in lacking:
+        log.plain(f"Error: missing required privilege {need.any_of[0]} on {need.scope}")
+    log.note("Current privileges, as reported by 'SHOW GRANTS': ")
+    for number, grant in enumerate(grants, 1):
+        log.plain(f"  {number}.{grant}")
+    account = str(instance.session.value("SELECT CURRENT_USER()"))
+    raise PrivilegeMissing("Insufficient privileges", hint=grant_hint(lacking, account))
+
+
+def _features(settings: Settings, instance: Instance) -> set[Feature]:
+    locks = not settings.flag("no-lock")
+    slave = settings.flag("safe-slave-backup")
+    wanted: dict[Feature, bool] = {
+        "backup": locks,
+        "locks-of-others": locks,
+        "binlog": locks and instance.variables.get("log_bin", "").upper() in ("ON", "1"),
+        "replica-position": slave or settings.flag("slave-info") or settings.flag("galera-info"),
+        "replica": slave,
+        "kill": settings.number("kill-long-queries-timeout") > 0,
+        "history": settings.given("history"),
+    }
+    return {feature for feature, on in wanted.items() if on}
