@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from goldcopy.errors import BackupInvalid, NoSpace, TargetRefused
+from goldcopy.errors import BackupInvalid, TargetRefused
 from goldcopy.events import Emit, Progress
 from goldcopy.formats.chunksum import CHUNK, chunk_sum, decode, zero_sum
 from goldcopy.formats.delta import read_header
@@ -120,11 +120,15 @@ class WholeFile(contextlib.AbstractContextManager["WholeFile"]):
             raise BackupInvalid(f"{self.path}: damaged: the bytes at offset {index * CHUNK} are not what was written")
 
 
+class _StoppedError(Exception):
+    """A thread is to end without a word: another one failed, or the user asked for it."""
+
+
 class Materialiser:
     """Writes every file of an image to its place. ``threads`` files at a time.
 
-    Raises BackupInvalid when a stored byte is not what was written, NoSpace, TargetRefused when a file to be
-    written outside the data directory is already there.
+    Raises BackupInvalid when a stored byte is not what was written, TargetRefused when a file to be written outside
+    the data directory is already there, OSError when a file cannot be written.
     """
 
     def __init__(self, image: Image, placement: Placement, emit: Emit, *, threads: int = 4) -> None:
@@ -143,10 +147,16 @@ class Materialiser:
         work += [lambda m=m, p=p: self._plain(m, p) for m, p in plain]  # type: ignore[misc]
         jobs = iter(work)
         threads = [threading.Thread(target=self._work, args=(jobs,)) for _ in range(self._threads)]
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join()
+        try:
+            for t in threads:
+                t.start()
+            for t in threads:
+                t.join()
+        except BaseException as e:
+            self._error = e
+            for t in threads:
+                if t.is_alive():
+                    t.join()
         if self._error is not None:
             raise self._error
 
@@ -158,12 +168,13 @@ class Materialiser:
                 if job is None:
                     return
                 job()
-        except OSError as e:
-            self._error = NoSpace(f"the target is full: {e}") if e.errno == 28 else e
         except BaseException as e:
-            self._error = e
+            self._error = self._error or e
 
     def _advance(self, count: int) -> None:
+        """Count what was written. Raises _StoppedError when another thread failed."""
+        if self._error is not None:
+            raise _StoppedError
         with self._lock:
             self._done += count
             done = self._done
@@ -224,6 +235,9 @@ class Materialiser:
         try:
             check_file(fd, path, plain.sums)
             with OutFile(self._target(plain.path, plain.external), 0) as out:
+                if plain.path.endswith(".isl") and self._placement.mapping:
+                    self._link_file(fd, out)
+                    return
                 for start, end in data_extents(fd, 0, plain.size):
                     for at in range(start, end, CHUNK):
                         out.write_at(at, memoryview(os.pread(fd, min(CHUNK, end - at), at)))
@@ -232,6 +246,11 @@ class Materialiser:
         finally:
             os.close(fd)
         self._advance(plain.size)
+
+    def _link_file(self, fd: int, out: OutFile) -> None:
+        """A link file names where its tablespace lies: where it lies now."""
+        old = os.fsdecode(os.pread(fd, CHUNK, 0).strip())
+        out.write_at(0, memoryview(bytearray(os.fsencode(self._placement.of("", old)))))
 
 
 def _open(path: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from goldcopy.image.chain import Image
 from goldcopy.image.manifest import BINLOG_TAIL_NAME, REDO_NAME, Manifest, Space
 from goldcopy.restore.materialise import Placement
 from goldcopy.restore.redo_files import write_logs
+from goldcopy.restore.remote import Remote, confined, shown
 from goldcopy.server.process import RecoveryRun, find_server_binary
 
 LOG_NAME = "goldcopy-recovery.log"
@@ -83,12 +85,28 @@ def recover(image: Image, placement: Placement, options: RecoveryOptions, emit: 
         ),
         *options.extra,
     ]
-    with RecoveryRun(binary, datadir, server_options, os.path.join(datadir, LOG_NAME), emit) as run:
+    log = os.path.join(datadir, LOG_NAME)
+    with _own_files_only(manifest, placement, binary) as program, RecoveryRun(
+        program, datadir, server_options, log, emit
+    ) as run:
         run.wait_ready()
         run.stop()
         result = _judge(dialect, manifest, run, binary, emit)
     _tidy(datadir, tail)
     return result
+
+
+def _own_files_only(
+    manifest: Manifest, placement: Placement, binary: str
+) -> contextlib.AbstractContextManager[str]:
+    """The program to run so that recovery opens the restored files, never those at the places that redo and link
+    files name: on the source's own host these may be the live tables."""
+    if placement.inside:
+        return confined(placement.datadir, binary)
+    if choose(manifest.server.version, force=True).remote_files_sql:
+        return contextlib.nullcontext(binary)  # MySQL 8 finds tablespaces by their ids in the directories it is told
+    moved = [s for s in manifest.spaces if s.external and placement.of(s.path, s.external) != s.external]
+    return shown([Remote("", placement.of(s.path, s.external), s.external) for s in moved], binary)
 
 
 def _is_undo(space: Space) -> bool:

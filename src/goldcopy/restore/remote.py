@@ -13,7 +13,7 @@ import os
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from goldcopy.errors import Unsupported
@@ -61,6 +61,16 @@ def confined(directory: str, binary: str) -> Iterator[str]:
         stack.callback(_put_back, directory)
         for remote in remotes:
             os.rename(remote.link, remote.link + _ASIDE)
+        yield stack.enter_context(shown(remotes, binary))
+
+
+@contextlib.contextmanager
+def shown(remotes: Sequence[Remote], binary: str) -> Iterator[str]:
+    """Yields the program to start instead of ``binary``: it sees each ``inside`` file at its ``outside`` place.
+
+    Raises Unsupported like ``confined``.
+    """
+    with contextlib.ExitStack() as stack:
         taken = [r for r in remotes if os.path.lexists(r.outside)]
         for remote in remotes:
             if remote not in taken:
