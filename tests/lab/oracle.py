@@ -341,8 +341,37 @@ def _check_gtid(restored: LabServer, gtid: str) -> None:
 
 
 def _compare_checks(want: State, restored: LabServer) -> None:
-    """CHECK TABLE finds nothing that the source's does not find too."""
+    """CHECK TABLE finds nothing that the source's does not find too.
+
+    MariaDB's purge leaves delete-marked records in indexes over virtual columns, which no query ever sees; CHECK
+    warns of them, on the source as on the copy, but not of the same ones at different times.
+    """
     wait_for_purge(restored)
-    found = {k: v for k, v in check_tables(restored).items() if want.checks.get(k) != v}
+    of_source = {_orphan(text) for texts in want.checks.values() for text in texts} - {""}
+    virtual = _virtual_indexes(restored)
+    found = {}
+    for name, texts in check_tables(restored).items():
+        new = set(texts) - set(want.checks.get(name, ()))
+        bad = {t for t in new if not (_orphan(t) and (of_source or (name, _orphan(t)) in virtual))}
+        if bad:
+            found[name] = sorted(bad)
     if found:
         raise Lost(f"CHECK TABLE EXTENDED: {dict(list(found.items())[:5])}")
+
+
+def _orphan(said: str) -> str:
+    """The index in which CHECK TABLE found a delete-marked record without a row; empty for any other complaint."""
+    match = re.search(r"Clustered index record not found for index `([^`]*)`.*info_bits=32", said, re.S)
+    return match[1] if match else ""
+
+
+def _virtual_indexes(server: LabServer) -> set[tuple[str, str]]:
+    """(database.table, index) of indexes over generated columns."""
+    if not server.mariadb:
+        return set()
+    rows = server.sql(
+        "SELECT CONCAT(s.table_schema, '.', s.table_name), s.index_name FROM information_schema.statistics s"
+        " JOIN information_schema.columns c USING (table_schema, table_name, column_name)"
+        " WHERE c.generation_expression IS NOT NULL"
+    )
+    return {(str(a), str(b)) for a, b in rows}

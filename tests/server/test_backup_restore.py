@@ -57,7 +57,7 @@ def take_chain(source: LabServer, folder: Path, row: Row, load: Load) -> list[Pa
 def judge(source: LabServer, backup: Path, want: State, folder: Path, *extra: str, ignore: tuple[str, ...] = ()) -> int:
     """Restore a backup beside the source, and have the oracle look at it."""
     with program.restore(source, backup, folder, *extra) as restored:
-        restored.start("--skip-log-bin" if restored.mariadb else "--loose-skip-replica-start")
+        restored.start("--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0")
         return check_restored(want, restored, program.point(backup), source.binlogs(), source=source, ignore=ignore)
 
 

@@ -25,18 +25,28 @@ from goldcopy.events import Event, Note, silent
 from .conftest import MakeServer
 
 BETWEEN_S = 1.5
+# a BINLOG statement with a row of a sequence crashes MariaDB 10.5, and the replay consists of them
+WITHOUT_SEQUENCES = tuple(w for w in USUAL if w != "misc")
+
+
+def writers_for(server_name: str) -> tuple[str, ...]:
+    """The writers whose work this server can replay from its binlog."""
+    return WITHOUT_SEQUENCES if server_name == "mariadb-10.5" else USUAL
 
 
 def real_backup(server: LabServer, to: Path, base: Path | None = None, *extra: str) -> Path:
-    """Take a backup with the server's own mariadb-backup."""
+    """Take a backup with the server's own mariadb-backup, which gives up when a table is renamed while it lists them."""
     based = [f"--incremental-basedir={base}"] if base else []
-    done = subprocess.run(
-        [server.info.tool("mariadb-backup", "mariabackup"), "--no-defaults", "--backup", f"--target-dir={to}", *based,
-         "--user=root", f"--socket={server.socket}", f"--datadir={server.datadir}", *extra],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return to
+    for _attempt in range(6):
+        done = subprocess.run(
+            [server.info.tool("mariadb-backup", "mariabackup"), "--no-defaults", "--backup", f"--target-dir={to}",
+             *based, "--user=root", f"--socket={server.socket}", f"--datadir={server.datadir}", *extra],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode == 0:
+            return to
+        shutil.rmtree(to, ignore_errors=True)
+    raise AssertionError(done.stderr[-3000:])
 
 
 def real_prepare(server: LabServer, target: Path) -> None:
@@ -105,7 +115,7 @@ def test_a_chain_of_the_real_tool_is_restored_exactly(
     source.sql("XA START 'x'", "INSERT INTO bank.pending VALUES (1)", "XA END 'x'", "XA PREPARE 'x'")
     open_one = source.connect(autocommit=False)
     open_one.cursor().execute("INSERT INTO bank.pending VALUES (2)")
-    with Load(source, seed=5, writers=(*USUAL, "remote")) as load:
+    with Load(source, seed=5, writers=(*writers_for(server_name), "remote")) as load:
         full, *increments = take_chain(source, lab_dir, 3, load)
         kept = [tree(inc) for inc in increments]
         said = our_prepare(source, full)
@@ -135,7 +145,7 @@ def test_what_the_real_tool_prepared_takes_our_increments_too(
     """The base prepared by mariadb-backup (10.5 leaves an empty redo log), twice prepared by us, then an increment."""
     source = make_server(server_name)
     schema.setup(source)
-    with Load(source, seed=6) as load:
+    with Load(source, seed=6, writers=writers_for(server_name)) as load:
         full, increment = take_chain(source, lab_dir, 1, load)
     want = snapshot(source)
     real_prepare(source, full)
@@ -161,7 +171,7 @@ def test_a_prepare_killed_at_any_moment_is_finished_by_running_it_again(
     """kill -9 again and again, while marks are applied, pages laid over, redo recovered."""
     source = make_server(server_name)
     schema.setup(source)
-    with Load(source, seed=7) as load:
+    with Load(source, seed=7, writers=writers_for(server_name)) as load:
         full, increment = take_chain(source, lab_dir, 1, load)
     want = snapshot(source)
     moments = random.Random(8)

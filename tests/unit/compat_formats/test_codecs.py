@@ -81,7 +81,8 @@ def test_the_tools_read_what_we_write_and_we_what_they_write(tool, encoder, tmp_
 
 
 @pytest.mark.parametrize(
-    ("chunk_bytes", "bd"), [(1024, 4), (65536, 4), (65537, 5), (262144, 5), (1 << 20, 6), ((1 << 20) + 1, 7), (9 << 20, 7)]
+    ("chunk_bytes", "bd"),
+    [(1024, 4), (65536, 4), (65537, 5), (262144, 5), (1 << 20, 6), ((1 << 20) + 1, 7), (9 << 20, 7)],
 )
 def test_lz4_frames_are_as_xtrabackup_writes_them(chunk_bytes, bd):
     # a frame that needs no larger block says so: more than one block's worth

@@ -266,6 +266,17 @@ def test_renames_at_once_removals_and_cuts(tmp_path):
     assert tree(tmp_path) == AFTER
 
 
+def until_none_is_left(steps, function):
+    """The function, as often as ``steps`` allow; then the process dies."""
+
+    def step(*args):
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+        function(*args)
+
+    return step
+
+
 def test_settling_goes_on_wherever_it_was_interrupted(tmp_path, monkeypatch):
     from goldcopy.image import extract as module
 
@@ -273,19 +284,9 @@ def test_settling_goes_on_wherever_it_was_interrupted(tmp_path, monkeypatch):
     for stop in range(60):
         where = tmp_path / str(stop)
         write(where, BEFORE)
-        left = [stop]
-
-        def counted(name):
-            def step(*args):
-                if not left[0]:
-                    raise KeyboardInterrupt
-                left[0] -= 1
-                real[name](*args)
-
-            return step
-
-        for name in real:
-            monkeypatch.setattr(module, name, counted(name))
+        steps = iter(range(stop))
+        for name, function in real.items():
+            monkeypatch.setattr(module, name, until_none_is_left(steps, function))
         try:
             settle(str(where))
             finished = True

@@ -70,8 +70,8 @@ def test_a_file_beyond_8_gib_gets_a_pax_header():
 def test_archives_of_others_are_read(form, tmp_path):
     (tmp_path / "db").mkdir()
     (tmp_path / "db" / ("n" * 90 + ".ibd")).write_bytes(b"pages")
-    data = subprocess.run(["tar", "-c", f"--format={form}", "-C", tmp_path, "db"], capture_output=True, check=True).stdout
-    assert list(decode(data).values()) == [b"pages"]
+    done = subprocess.run(["tar", "-c", f"--format={form}", "-C", tmp_path, "db"], capture_output=True, check=True)
+    assert list(decode(done.stdout).values()) == [b"pages"]
 
 
 def test_zero_records_in_between_mean_nothing():
@@ -125,7 +125,7 @@ def test_a_damaged_pax_header_is_an_error():
             decode(good[: at - len(wrong)] + wrong + good[at:] + tarstream.END)
 
 
-names = st.text("abcé._-", min_size=1, max_size=200).filter(lambda s: s.strip(".")).filter(lambda s: len(s.encode()) < 255)
+names = st.text("abcé._-", min_size=1, max_size=200).filter(lambda s: s.strip(".") and len(s.encode()) < 255)
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,0 +1,210 @@
+"""Interrupted at any moment: what is left is a whole backup or none, and a server that nobody holds."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from lab import program
+from lab.failures import (
+    INTERRUPTED,
+    Running,
+    Statement,
+    backup_arguments,
+    no_backup,
+    processes_about,
+    unhurt,
+    well_said,
+)
+from lab.server import LabServer, kill_all, scratch
+
+from .conftest import need
+
+SEED = 20261125
+SOFT = (signal.SIGINT, signal.SIGTERM)
+
+
+@pytest.fixture(scope="module", params=["mariadb-11.8", "mysql-9.7"])
+def source(request):
+    need(request.param)
+    folder = scratch()
+    with LabServer(request.param, folder / "source").create().start() as server:
+        server.sql(
+            "CREATE DATABASE d", "CREATE TABLE d.m (a INT) ENGINE=MyISAM", "INSERT INTO d.m VALUES (0)",
+            "CREATE TABLE d.t (a INT PRIMARY KEY AUTO_INCREMENT, b LONGTEXT)",
+            "INSERT INTO d.t (b) SELECT REPEAT('goldcopy', 1000) FROM mysql.help_topic LIMIT 700",
+        )
+        yield server
+    kill_all()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def place(source, monkeypatch):
+    """A folder for one test, whose temporary files go into it, too: none may stay."""
+    folder = scratch()
+    (folder / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder / "tmp"))
+    yield folder
+    assert not os.listdir(folder / "tmp")
+    assert not processes_about(str(folder))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def finished_or_gone(run: Running, target: Path) -> bool:
+    """It ended as an interrupted backup must, or had finished before. Returns whether it was interrupted."""
+    status = run.end()
+    if status == 0:
+        program.run("check", str(target))
+        return False
+    assert status == INTERRUPTED, run.said()
+    well_said(run.said())
+    no_backup(target)
+    return True
+
+
+def test_a_signal_at_any_moment_leaves_a_whole_backup_or_none(source: LabServer, place: Path):
+    rng = random.Random(SEED)
+    started = time.monotonic()
+    program.backup(source, place / "measure")
+    usual_s = time.monotonic() - started
+    for number in range(8):
+        target = place / f"b{number}"
+        run = Running(place, *backup_arguments(source, target))
+        run.wait_for("guard")
+        time.sleep(rng.random() * usual_s * 0.7)
+        run.signal(SOFT[number % 2])
+        finished_or_gone(run, target)
+        unhurt(source)
+
+
+@pytest.mark.parametrize("phase", ["guard", "copy", "lock", "finish"])
+def test_a_signal_at_the_start_of_each_phase(source: LabServer, place: Path, phase: str):
+    target = place / "b"
+    run = Running(place, *backup_arguments(source, target))
+    run.wait_for(phase)
+    run.signal(SOFT[len(phase) % 2])
+    finished_or_gone(run, target)
+    unhurt(source)
+
+
+@pytest.mark.parametrize("number", SOFT)
+def test_a_signal_in_the_middle_of_a_long_copy(source: LabServer, place: Path, number: signal.Signals):
+    run = Running(place, *backup_arguments(source, place / "b", "--throttle-mb", "10"))
+    run.wait_for("copy ")
+    time.sleep(0.5)
+    asked = time.monotonic()
+    run.signal(number)
+    assert finished_or_gone(run, place / "b")
+    assert time.monotonic() - asked < 5
+    unhurt(source)
+
+
+def test_a_signal_while_a_lock_is_waited_for(source: LabServer, place: Path):
+    """The one statement that can take hours must not take the user hostage."""
+    with Statement(source, "INSERT INTO d.m SELECT SLEEP(20) FROM d.m LIMIT 1"):
+        run = Running(place, *backup_arguments(source, place / "b"))
+        run.wait_for("guard" if source.mariadb else "lock ")
+        time.sleep(1.0)
+        run.signal(signal.SIGTERM)
+        assert finished_or_gone(run, place / "b")
+    unhurt(source)
+
+
+def test_more_signals_while_giving_back_change_nothing(source: LabServer, place: Path):
+    run = Running(place, *backup_arguments(source, place / "b", "--throttle-mb", "10"))
+    run.wait_for("copy ")
+    time.sleep(0.3)
+    for number in (*SOFT, *SOFT):
+        run.signal(number)
+        time.sleep(0.002)
+    assert finished_or_gone(run, place / "b")
+    unhurt(source)
+
+
+def test_killed_at_any_moment_leaves_no_lock_and_no_backup(source: LabServer, place: Path):
+    rng = random.Random(SEED)
+    for number in range(4):
+        target = place / f"b{number}"
+        run = Running(place, *backup_arguments(source, target))
+        run.wait_for("guard")
+        time.sleep(rng.random() * 0.5)
+        run.signal(signal.SIGKILL)
+        killed = run.end() != 0
+        unhurt(source)
+        if killed:
+            done = program.run("info", str(target), status=None)
+            assert done.returncode == 8 or not program.run("check", str(target)).returncode
+            if done.returncode == 8 and target.exists() and os.listdir(target):
+                program.run("restore", "--from", str(target), "--datadir", str(place / "r"), status=8)
+                assert "HINT" in program.run(*backup_arguments(source, target), status=9).stderr
+    program.backup(source, place / "next")
+    program.run("check", str(place / "next"))
+
+
+# ------------------------------------------------------------------ restore and prepare
+@pytest.fixture(scope="module")
+def taken(source):
+    folder = scratch()
+    program.backup(source, folder / "b")
+    yield folder / "b"
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.parametrize("phase", ["restore", "recover"])
+@pytest.mark.parametrize("found_empty", [True, False])
+def test_an_interrupted_restore_leaves_the_target_as_it_was(source, place, taken, phase, found_empty):
+    target = place / "r"
+    if found_empty:
+        target.mkdir()
+    run = Running(place, "restore", "--from", str(taken), "--datadir", str(target), "--mysqld", source.mysqld)
+    run.wait_for(phase + " ")
+    time.sleep(0.05 if phase == "restore" else 0.4)
+    run.signal(signal.SIGTERM)
+    assert run.end() == INTERRUPTED, run.said()
+    well_said(run.said())
+    assert target.exists() == found_empty
+    assert not found_empty or not os.listdir(target)
+    program.run("check", str(taken))
+
+
+@pytest.mark.parametrize("phase", ["restore", "recover", "finish"])
+def test_an_interrupted_prepare_leaves_the_backup_as_it_was(source, place, taken, phase):
+    mine = place / "b"
+    shutil.copytree(taken, mine)
+    run = Running(place, "prepare", str(mine), "--mysqld", source.mysqld)
+    run.wait_for(phase + " ")
+    run.signal(signal.SIGINT)
+    status = run.end()
+    assert status in (0, INTERRUPTED), run.said()
+    program.run("check", str(mine))
+    assert not (place / "b.preparing").exists()
+    state = program.info(mine)["state"]
+    assert state == ("prepared" if status == 0 else "backup")
+    if status:
+        well_said(run.said())
+        program.run("prepare", str(mine), "--mysqld", source.mysqld)
+
+
+def test_a_killed_prepare_leaves_the_backup_as_it_was(source, place, taken):
+    mine = place / "b"
+    shutil.copytree(taken, mine)
+    run = Running(place, "prepare", str(mine), "--mysqld", source.mysqld)
+    run.wait_for("recover ")
+    run.signal(signal.SIGKILL)
+    run.end()
+    until = time.monotonic() + 30
+    while processes_about(str(place)) and time.monotonic() < until:
+        time.sleep(0.1)
+    program.run("check", str(mine))
+    said = program.run("prepare", str(mine), "--mysqld", source.mysqld, status=9).stderr
+    assert "b.preparing" in said and "HINT" in said
+    for left in (place / "tmp").iterdir():
+        shutil.rmtree(left)
+    shutil.rmtree(place / "b.preparing")
+    program.run("prepare", str(mine), "--mysqld", source.mysqld)
