@@ -144,7 +144,9 @@ def test_xbcrypt_keeps_what_is_there_and_leaves_nothing_half_made(tmp_path):
     assert os.listdir(tmp_path) == ["mine"]
 
 
-@pytest.mark.parametrize("args", [["-a", "AES128"], ["-a", "AES128", "-k", "short"], ["-a", "DES", "-k", KEY], ["-k", KEY]])
+@pytest.mark.parametrize(
+    "args", [["-a", "AES128"], ["-a", "AES128", "-k", "short"], ["-a", "DES", "-k", KEY], ["-k", KEY]]
+)
 def test_xbcrypt_wants_one_key_of_the_right_length(args):
     done = run("xbcrypt", *args, stdin=b"data")
     assert (done.returncode, done.stdout) == (1, b"")
