@@ -426,8 +426,9 @@ def test_keys_are_named_to_recovery_and_never_listed(server_name, make_server, l
     keys = [n for n in variables if "key" in n]
     without = dialect.recovery_options({n: v for n, v in variables.items() if n not in keys}, **task)
     log = str(server.base / "recovery.log")
-    with pytest.raises(KeyMissing) as missing, RecoveryRun(server.mysqld, str(server.datadir), without, log, silent) as run:
-        run.wait_ready()
+    blind = RecoveryRun(server.mysqld, str(server.datadir), without, log, silent)
+    with pytest.raises(KeyMissing) as missing, blind:
+        blind.wait_ready()
     assert "--server-option" in missing.value.hint
     options = dialect.recovery_options(variables, **task)
     with RecoveryRun(server.mysqld, str(server.datadir), options, log, silent) as run:

@@ -102,6 +102,14 @@ def _suffix(name: str) -> str:
     return os.path.splitext(name)[1]
 
 
+def as_listed(path: str, datadir: str) -> str:
+    """An absolute path as a walk from ``datadir`` meets it: either may have been given through symbolic links."""
+    real, root = os.path.realpath(path), os.path.realpath(datadir)
+    if not _holds(root, real):
+        return os.path.normpath(path)
+    return os.path.normpath(os.path.join(datadir, os.path.relpath(real, root)))
+
+
 def layout(
     variables: Mapping[str, str], datadir: str, system_files: tuple[str, ...], key_files: frozenset[str]
 ) -> Layout:
@@ -109,13 +117,13 @@ def layout(
 
     def absolute(name: str) -> str:
         value = variables.get(name, "")
-        return os.path.normpath(os.path.join(datadir, value)) if value not in ("", "NULL", "stderr") else ""
+        return as_listed(os.path.join(datadir, value), datadir) if value not in ("", "NULL", "stderr") else ""
 
     files = [absolute(n) for n in _FILE_VARIABLES]
     directories = [absolute(n) for n in _DIRECTORY_VARIABLES]
     directories += [os.path.join(datadir, n) for n in variables.get("ignore_db_dirs", "").split(",") if n]
     temporary = variables.get("innodb_temp_data_file_path", "")
-    files += [os.path.normpath(os.path.join(datadir, p.split(":")[0])) for p in temporary.split(";") if p]
+    files += [as_listed(os.path.join(datadir, p.split(":")[0]), datadir) for p in temporary.split(";") if p]
     logs = {absolute("log_bin_basename"), absolute("relay_log_basename")}
     logs |= {os.path.splitext(absolute(n))[0] for n in ("log_bin_index", "relay_log_index")}
     return Layout(
@@ -123,7 +131,7 @@ def layout(
         system_files=system_files,
         undo_dir=absolute("innodb_undo_directory") or datadir,
         log_bases=frozenset(logs - {""}),
-        excluded=frozenset(f for f in files if f) | key_files,
+        excluded=frozenset(f for f in files if f) | {as_listed(f, datadir) for f in key_files},
         excluded_dirs=frozenset(d for d in directories if d and not _holds(d, datadir)),
         aria_dir=absolute("aria_log_dir_path") or datadir,
     )

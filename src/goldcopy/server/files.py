@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from goldcopy.errors import ServerRefused
 from goldcopy.server import fileid
-from goldcopy.server.file_rules import Kind, Layout, is_outside_innodb, is_rocksdb_dir, layout
+from goldcopy.server.file_rules import Kind, Layout, as_listed, is_outside_innodb, is_rocksdb_dir, layout
 from goldcopy.server.instance import Instance
 
 _MAX_DEPTH = 8
@@ -215,16 +215,16 @@ def _linked(found: _Found) -> Iterator[tuple[str, str]]:
 
 def _remote(rules: Layout, targets: Iterable[tuple[str, str]], found: _Found) -> None:
     """Tablespaces elsewhere, each under a name of its own inside the backup."""
-    known = {f.source for f in found.spaces}
+    known = {f.identity for f in found.spaces}
     names = {f.path for f in found.spaces}
     databases = {f.path.partition("/")[0] for f in found.plain + found.spaces if "/" in f.path} | set(found.empty_dirs)
     for path, source in sorted(targets, key=lambda t: t[1]):
-        if source in known or _is_inside(source, rules.datadir):
+        if _is_inside(as_listed(source, rules.datadir), rules.datadir):
             continue
         name = _unique(path or _remote_name(source, databases), names)
         ref = file_ref(name, source, source)
-        if ref is not None:
-            known.add(source)
+        if ref is not None and ref.identity not in known:
+            known.add(ref.identity)
             names.add(name)
             found.spaces.append(ref)
 

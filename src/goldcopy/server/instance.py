@@ -13,6 +13,7 @@ from goldcopy.formats import Lsn
 from goldcopy.options import Connection
 from goldcopy.server import fileid
 from goldcopy.server.facts import ServerFacts, facts_of, key_files
+from goldcopy.server.file_rules import as_listed
 from goldcopy.server.session import Account, Prompt, Session, open_session, resolve
 from goldcopy.server.sql_errors import number_of
 
@@ -83,7 +84,8 @@ class Instance(contextlib.AbstractContextManager["Instance"]):
     def system_files(self) -> tuple[str, ...]:
         """Absolute paths of the system tablespace's files, in order."""
         spec = self.variables.get("innodb_data_file_path") or "ibdata1:12M:autoextend"
-        return tuple(os.path.normpath(os.path.join(self.data_home, p.split(":")[0])) for p in spec.split(";") if p)
+        paths = [os.path.join(self.data_home, p.split(":")[0]) for p in spec.split(";") if p]
+        return tuple(as_listed(p, self.datadir) for p in paths)
 
     @property
     def redo_capacity_bytes(self) -> int:

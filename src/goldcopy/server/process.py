@@ -49,13 +49,12 @@ class RecoveryRun(contextlib.AbstractContextManager["RecoveryRun"]):
     ) -> None:
         self._binary, self._datadir, self._options = binary, os.path.abspath(datadir), list(options)
         self._log_path, self._emit, self._stall_s = os.path.abspath(log_path), emit, stall_s
-        self._told = 0
 
     def __enter__(self) -> RecoveryRun:
         owner = os.stat(self._datadir)
         self._private = _short_directory()
         self.socket_path = os.path.join(self._private, "s")
-        self._log_start = os.path.getsize(self._log_path) if os.path.exists(self._log_path) else 0
+        self._log_start = self._told = os.path.getsize(self._log_path) if os.path.exists(self._log_path) else 0
         with open(self._log_path, "ab") as log:
             if os.geteuid() == 0:
                 os.chown(self._private, owner.st_uid, owner.st_gid)
@@ -129,10 +128,13 @@ class RecoveryRun(contextlib.AbstractContextManager["RecoveryRun"]):
         time.sleep(_POLL_S)
 
     def _tell_log(self) -> None:
-        lines = self.log_text().splitlines()
-        for line in lines[self._told :]:
+        """Pass on whole lines that are new."""
+        with open(self._log_path, "rb") as f:
+            f.seek(self._told)
+            text, newline, _ = f.read().rpartition(b"\n")
+        self._told += len(text + newline)
+        for line in text.decode("utf-8", "replace").splitlines():
             self._emit(Note(line, detail=True))
-        self._told = len(lines)
 
     def __exit__(self, *exc: object) -> None:
         if self._process.poll() is None:

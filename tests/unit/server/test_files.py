@@ -171,6 +171,18 @@ def test_a_symlinked_database_is_followed(tree):
     assert paths(found.spaces + found.plain) == ["db/t.frm", "db/t.ibd"]
 
 
+def test_a_data_directory_reached_by_a_link_is_the_same_one(tree):
+    tree.add("ibdata1", "said.txt", "secret", "undo/undo001", "db/t.ibd")
+    link = tree.root / "link"
+    link.symlink_to(tree.datadir)
+    tree.variables |= {"log_error": str(tree.datadir / "said.txt"), "innodb_undo_directory": str(tree.datadir / "undo")}
+    tree.keys = frozenset({str(tree.datadir / "secret")})
+    rules = layout(tree.variables, str(link), (str(link / "ibdata1"),), tree.keys)
+    found = scan(rules, [str(tree.datadir / "db/t.ibd")])
+    assert paths(found.spaces) == ["db/t.ibd", "ibdata1", "undo/undo001"]
+    assert not found.plain and not any(f.external for f in found.spaces)
+
+
 def test_a_link_that_leads_in_a_circle_lists_nothing_twice(tree):
     tree.add("db/t.ibd")
     (tree.datadir / "db" / "again").symlink_to(tree.datadir / "db")
