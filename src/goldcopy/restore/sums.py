@@ -12,7 +12,7 @@ from goldcopy.errors import BackupInvalid
 from goldcopy.formats.chunksum import CHUNK, chunk_sum, decode, encode
 from goldcopy.formats.innodb.page import TRX_SYS_PAGE, ChunkVerifier, doublewrite_pages, geometry, is_unwritten
 from goldcopy.image.chain import stored_name
-from goldcopy.image.manifest import BINLOG_TAIL_NAME, REDO_NAME, Manifest, Space
+from goldcopy.image.manifest import BINLOG_TAIL_NAME, REDO_NAME, Manifest, Plain, Space
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ def file_sums(path: str) -> tuple[int, str]:
 
 
 def resum(manifest: Manifest, directory: str) -> Manifest:
-    """The manifest of a prepared directory: sizes and sums as the recovered files have them."""
+    """The manifest of a prepared directory: sizes and sums as the recovered files have them, the redo log that
+    recovery left behind among them."""
     spaces = []
     for space in manifest.spaces:
         path = os.path.join(directory, space.path)
@@ -52,7 +53,21 @@ def resum(manifest: Manifest, directory: str) -> Manifest:
         elif os.path.exists(path):
             size, sums = file_sums(path)
             plain.append(msgspec.structs.replace(entry, size=size, sums=sums, stored="file"))
+    known = {space.path for space in spaces} | {entry.path for entry in plain}
+    plain += [_made_by_recovery(directory, path) for path in _files(directory) if path not in known]
     return msgspec.structs.replace(manifest, spaces=tuple(spaces), plain=tuple(plain))
+
+
+def _files(directory: str) -> Iterator[str]:
+    """Every file below ``directory``, by its relative path."""
+    for root, _dirs, names in os.walk(directory):
+        for name in names:
+            yield os.path.relpath(os.path.join(root, name), directory)
+
+
+def _made_by_recovery(directory: str, path: str) -> Plain:
+    size, sums = file_sums(os.path.join(directory, path))
+    return Plain(path=path, size=size, sums=sums)
 
 
 def damages(manifest: Manifest, directory: str) -> Iterator[Damage | int]:
