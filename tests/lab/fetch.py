@@ -1,4 +1,4 @@
-"""Fetch real servers: ``python -m lab.fetch [NAME...]`` (no name: those without which no test run counts).
+"""Fetch real servers: ``python -m lab.fetch --some | --all | NAME...`` (some: those that every test run needs).
 
 Each goes into ``$GOLDCOPY_SERVERS/NAME``; nothing is installed in the system. A server that cannot be had is a
 failure when it is one of those, and said loudly otherwise.
@@ -114,10 +114,17 @@ def _say_failure(server: Server, why: Exception) -> None:
     print(f"{bar}\n{server.name}: {verdict}\n  {why}\n{bar}", flush=True)
 
 
+def names_of(arguments: list[str]) -> list[str]:
+    """The servers that a command line means."""
+    if arguments == ["--all"]:
+        return [s.name for s in catalogue.SERVERS]
+    return catalogue.required() if arguments in ([], ["--some"]) else arguments
+
+
 def main(names: list[str]) -> int:
     """Fetch these servers. Returns 1 when one that every run needs cannot be had."""
     failed = False
-    for server in map(catalogue.by_name, names or catalogue.required()):
+    for server in map(catalogue.by_name, names):
         try:
             print(fetch(server), flush=True)
         except (FetchFailed, subprocess.CalledProcessError, OSError) as e:
@@ -127,4 +134,4 @@ def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main([s.name for s in catalogue.SERVERS] if sys.argv[1:] == ["--all"] else sys.argv[1:]))
+    sys.exit(main(names_of(sys.argv[1:])))
