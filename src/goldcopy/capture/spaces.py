@@ -7,7 +7,7 @@ inode numbers are reused at once.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
 from goldcopy.capture.copier import SpaceResult, imported_since
@@ -29,6 +29,18 @@ class Changes:
     gone: tuple[str, ...]
 
 
+def table_of(path: str) -> str:
+    """``db/table`` of a tablespace or definition file, partitions included."""
+    return path.rpartition(".")[0].split("#P#")[0].split("#p#")[0]
+
+
+def altered_since(definitions: Iterable[FileRef], started_ns: int) -> frozenset[str]:
+    """Tables (``db/table``) whose .frm was written since ``started_ns``."""
+    return frozenset(
+        table_of(f.path) for f in definitions if f.path.endswith(".frm") and f.ctime_ns >= started_ns - _TICK_NS
+    )
+
+
 class CopiedSpaces:
     """The results of the copier, by identity, kept true to the data directory."""
 
@@ -45,17 +57,18 @@ class CopiedSpaces:
         self._paths[result.identity] = file
         self._started_ns[result.identity] = started_ns
 
-    def compare(self, files: Iterable[FileRef]) -> Changes:
+    def compare(self, files: Iterable[FileRef], altered: Set[str] = frozenset()) -> Changes:
         """Compare with the data directory as it is now (under a lock that keeps DDL out).
 
-        Fresh: created since, or rewritten in place by an IMPORT that was caught half-way (``suspect``).
+        Fresh: created since, or rewritten in place by an IMPORT that was caught half-way (``suspect``), or of a
+        table that is ``altered`` (``db/table``): its indexes may have been built without redo.
         """
         fresh: list[FileRef] = []
         renamed: list[tuple[str, str]] = []
         alive = set()
         for file in files:
             result = self._by_identity.get(file.identity)
-            if result is None or self._rewritten(result, file):
+            if result is None or table_of(file.path) in altered or self._rewritten(result, file):
                 fresh.append(file)
                 continue
             alive.add(file.identity)
