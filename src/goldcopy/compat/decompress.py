@@ -48,7 +48,7 @@ def decompress(request: DecompressRequest, emit: Emit) -> int:
     Raises BackupInvalid for damaged data and for names that no backup program gives, KeyMissing, Unsupported (a library
     is missing), TargetRefused when another file has the plain one's name, NoSpace. What was begun leaves no trace.
     """
-    jobs = list(_jobs(request))
+    jobs = list(_jobs(request, emit))
     with ThreadPoolExecutor(max(1, request.parallel)) as pool:
         for job in pool.map(lambda job: _do(job, request, emit), jobs):
             if request.remove_original:
@@ -57,7 +57,7 @@ def decompress(request: DecompressRequest, emit: Emit) -> int:
     return len(jobs)
 
 
-def _jobs(request: DecompressRequest) -> Iterator[_Job]:
+def _jobs(request: DecompressRequest, emit: Emit) -> Iterator[_Job]:
     home = os.path.abspath(request.directory)
     rocksdb = os.path.join(home, ROCKSDB)
     paths = list(entries(home))
@@ -68,7 +68,9 @@ def _jobs(request: DecompressRequest) -> Iterator[_Job]:
         if not suffixes:
             continue
         if not _SAFE_NAME.match(path):
-            raise BackupInvalid(f"{path!r} has characters that no file of a backup has; nothing was done with it")
+            # the originals' words, blank lines included
+            emit(Note(f"decompressing ./{path}\n\n"))
+            raise BackupInvalid("Error: invalid file name\n\nError: thread 0 failed.")
         yield _Job(os.path.join(home, path), os.path.join(home, plain), suffixes)
 
 

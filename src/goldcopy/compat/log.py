@@ -112,7 +112,8 @@ class Log:
         # a message must not be able to end the log in the name of a success
         said = text if text == COMPLETED and severity is Severity.NOTE else text.replace(COMPLETED, "completed")
         for line in said.splitlines() or [""]:
-            self._out.write(line_of(self._shape, severity, line, self._clock(), thread) + "\n")
+            stamped = line_of(self._shape, severity, line, self._clock(), thread) if line else ""
+            self._out.write(stamped + "\n")
         self._out.flush()
 
 
@@ -136,6 +137,8 @@ _MARKS = {Severity.NOTE: "", Severity.WARNING: "Warning: ", Severity.ERROR: "Err
 
 def _mariadb(severity: Severity, text: str, local: datetime, thread: int) -> str:
     stamp = f"{local:%Y-%m-%d %H:%M:%S}"
-    if severity is Severity.ERROR:
+    # what says itself that it is an error is no fatal one there
+    if severity is Severity.ERROR and not text.lower().startswith("error: "):
         return f"[{thread:02d}] FATAL ERROR: {stamp} {text}"
-    return f"[{thread:02d}] {stamp} {_MARKS[severity]}{text}"
+    mark = _MARKS[severity] if severity is Severity.WARNING else ""
+    return f"[{thread:02d}] {stamp} {mark}{text}"

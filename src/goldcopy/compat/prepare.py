@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from goldcopy.compat.ddlmarks import apply_marks
 from goldcopy.compat.increments import ROCKSDB, read_increment, refuse_packed
@@ -15,11 +15,13 @@ from goldcopy.events import Emit, Note, Phase, Warn
 from goldcopy.restore.durable import write_file
 from goldcopy.restore.export import ExportRequest, export_tables
 from goldcopy.restore.inplace import Overlay, replace_directory
+from goldcopy.restore.preconditions import check_key_files, wait_for_other_server
 from goldcopy.restore.redo_only import RedoRequest, apply_redo, discard_saved
 
 PENDING_NAME = "goldcopy.increment"
 DEFAULT_MEMORY_BYTES = 100 << 20
 _HIGHEST_FORCE = 1
+_ROLLED_BACK = "full-prepared"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +62,16 @@ def prepare(request: PrepareRequest, emit: Emit) -> PeerDir:
     if increment is not None:
         _check_chain(target, increment, request, emit)
         refuse_packed(increment.directory)
+    check_key_files(dict((increment or target).settings))
+    wait_for_other_server(target.directory)
     apply_marks(target.directory)
     if increment is not None:
         _overlay(target, increment, request, emit)
     target = _recover(target, increment, request, emit)
     _forget_pending(target)
     if request.export:
+        # the server rolls back what was open: no increment fits any more
+        target = target.with_checkpoints(replace(target.checkpoints, backup_type=_ROLLED_BACK))
         export_tables(_export_request(target, request), emit)
     return target
 
@@ -99,6 +105,11 @@ def _check_chain(target: PeerDir, increment: PeerDir, request: PrepareRequest, e
         raise BackupInvalid(
             "error: applying incremental backup needs a prepared target.",
             hint=f"--prepare --target-dir={target.directory} first, without an increment",
+        )
+    if target.checkpoints.backup_type == _ROLLED_BACK and not read_text(target.path(PENDING_NAME)):
+        raise BackupInvalid(
+            f"{target.directory} is fully prepared: open transactions were rolled back, so increments no longer fit",
+            hint="start again from the full backup; --export and the last prepare come after all increments",
         )
     if target.family != increment.family:
         raise BackupInvalid(f"{increment.directory} is of {increment.family}, {target.directory} of {target.family}")

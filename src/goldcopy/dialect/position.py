@@ -30,12 +30,14 @@ class BinlogPoint:
 class PositionSource:
     """``statements`` run in order; ``parse`` gets a list of rows for each, every row a record by column name.
 
-    ``names_channels``: the answer tells which replication channels there are.
+    ``names_channels``: the answer tells which replication channels there are. ``of_binlog``: statements that tell
+    nothing, and want a privilege, where there is no binlog.
     """
 
     statements: tuple[str, ...]
     parse: Callable[[Sequence[Sequence[Record]]], BinlogPoint]
     names_channels: bool = False
+    of_binlog: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +110,11 @@ _MARIADB_GTIDS = "SELECT @@GLOBAL.gtid_binlog_pos AS binlog_pos, @@GLOBAL.gtid_c
 LOG_STATUS = PositionSource(
     ("SELECT LOCAL, REPLICATION, STORAGE_ENGINES FROM performance_schema.log_status",), _log_status, True
 )
-MASTER_STATUS = PositionSource(("SHOW MASTER STATUS",), _mysql_status)
-MARIADB_STATUS = PositionSource(("SHOW MASTER STATUS", _MARIADB_GTIDS), _mariadb_status)
+_MASTER_STATUS = "SHOW MASTER STATUS"
+MASTER_STATUS = PositionSource((_MASTER_STATUS,), _mysql_status, of_binlog=frozenset((_MASTER_STATUS,)))
+MARIADB_STATUS = PositionSource(
+    (_MASTER_STATUS, _MARIADB_GTIDS), _mariadb_status, of_binlog=frozenset((_MASTER_STATUS,))
+)
 
 
 def _text(value: str) -> str:

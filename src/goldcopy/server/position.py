@@ -33,7 +33,8 @@ def read_position(instance: Instance) -> ConsistentPoint:
     Raises PrivilegeMissing when the server is a replica and the account may not see its coordinates.
     """
     source = instance.dialect.position
-    point = source.parse([instance.session.records(sql) for sql in source.statements])
+    left_out = source.of_binlog if instance.variables.get("log_bin", "").upper() in ("OFF", "0") else frozenset()
+    point = source.parse([[] if sql in left_out else instance.session.records(sql) for sql in source.statements])
     return ConsistentPoint(
         binlog_file=point.file,
         binlog_position=point.position,

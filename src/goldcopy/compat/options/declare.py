@@ -113,6 +113,7 @@ class Option:
     choices: tuple[str, ...] = ()
     minimum: int = 0
     maximum: int = 2**63 - 1
+    power_of_two: bool = False
     secret: bool = False
     server: bool = False
     refuse: tuple[tuple[str, str], ...] = ()

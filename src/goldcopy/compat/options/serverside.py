@@ -34,7 +34,15 @@ _LAYOUT = (
     valued("innodb-undo-directory", _BOTH, "Where undo tablespaces lie."),
     valued("innodb-directories", R.XB8, "Further directories of tablespaces."),
     valued("innodb-buffer-pool-filename", _BOTH, "Name of the buffer pool's dump, which is copied."),
-    size("innodb-page-size", _BOTH, "Page size; must agree with the files.", 16384, minimum=4096, maximum=65536),
+    size(
+        "innodb-page-size",
+        _BOTH,
+        "Page size; must agree with the files.",
+        16384,
+        minimum=4096,
+        maximum=65536,
+        power_of_two=True,
+    ),
     size(
         "innodb-log-file-size",
         _BOTH,
@@ -116,7 +124,15 @@ _NO_EFFECT = (
         "Reads are kept from filling the file system's cache in any case.",
     ),
     flag("innodb-data-file-write-through", R.MB118, _RECOVERY),
-    size("innodb-log-write-ahead-size", R.MB1011 | R.MB118, _RECOVERY, 512, minimum=512, maximum=4096),
+    size(
+        "innodb-log-write-ahead-size",
+        R.MB1011 | R.MB118,
+        _RECOVERY,
+        512,
+        minimum=512,
+        maximum=4096,
+        power_of_two=True,
+    ),
 )
 
 OPTIONS: tuple[Option, ...] = tuple(of_server(option) for option in _LAYOUT) + tuple(

@@ -75,6 +75,8 @@ def _switch(option: Option, text: str) -> Read:
 def _number(option: Option, text: str) -> Read:
     wanted = _scaled(option, text)
     value = min(max(wanted, option.minimum), option.maximum)
+    if option.power_of_two and value & (value - 1):
+        raise OptionError(f"{option.name.replace('-', '_')}={value} is not a power of two")
     if value == wanted:
         return Read(value)
     name = option.name.replace("-", "_")
