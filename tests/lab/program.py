@@ -64,6 +64,7 @@ def restore(
     source: LabServer, backup_: Path, base: Path, *extra: str, options: Sequence[str] | None = None
 ) -> LabServer:
     """Restore a backup of ``source`` below ``base``; the server on it, not started, with the source's options."""
-    server = LabServer(source.name, base, source.options if options is None else options, init=source.init)
+    server = LabServer(source.name, base, source.options if options is None else options, init=source.init,
+                       binary=source.binary)
     run("restore", "--from", str(backup_), "--datadir", str(server.datadir), "--mysqld", source.mysqld, *extra)
     return server

@@ -137,15 +137,17 @@ class LabServer:
     """One server with a data directory of its own below ``base``.
 
     ``options`` are given at every start. ``init`` as well, and when the data directory is initialised: page size,
-    names' case, where undo and system tablespace lie. Root has no password.
+    names' case, where undo and system tablespace lie. ``binary``: another program than the fetched server's.
+    Root has no password.
     """
 
     def __init__(
-        self, name: str, base: Path, options: Sequence[str] = (), *, init: Sequence[str] = (), datadir: Path | None = None
+        self, name: str, base: Path, options: Sequence[str] = (), *, init: Sequence[str] = (),
+        datadir: Path | None = None, binary: str = "",
     ) -> None:
         self.name, self.base = name, base
         self.info = info_of(name)
-        self.options, self.init = list(options), list(init)
+        self.options, self.init, self.binary = list(options), list(init), binary
         self.datadir = datadir or base / "data"
         self.socket, self.log = base / "s.sock", base / "error.log"
         self.port = free_port()
@@ -163,7 +165,7 @@ class LabServer:
     @property
     def mysqld(self) -> str:
         """The server program as a user would name it."""
-        return self.info.tool("mariadbd", "mysqld")
+        return self.binary or self.info.tool("mariadbd", "mysqld")
 
     @property
     def page_size(self) -> int:
