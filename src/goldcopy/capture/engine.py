@@ -51,6 +51,9 @@ from goldcopy.server.redo_guard import RedoConsumer
 
 CATCH_UP_TRIES = 30
 
+# binlog_encryption=ON (rpl_log_encryption.h): positions do not count the encryption header before the events
+ENCRYPTED_BINLOG_MAGIC, ENCRYPTED_BINLOG_HEADER_BYTES = b"\xfdbin", 512
+
 Finish = Callable[[Manifest], Manifest]
 
 
@@ -306,8 +309,10 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
             return
         path = self._instance.binlog_path(self._point.binlog_file)
         with open(path, "rb") as f:
-            data = f.read(self._point.binlog_position)
-        if len(data) != self._point.binlog_position:
+            ahead = ENCRYPTED_BINLOG_HEADER_BYTES if f.read(4) == ENCRYPTED_BINLOG_MAGIC else 0
+            f.seek(0)
+            data = f.read(ahead + self._point.binlog_position)
+        if len(data) != ahead + self._point.binlog_position:
             raise ServerRefused(f"{path} is shorter than the server's position {self._point.binlog_position}")
         out = self._sink.put_file(BINLOG_TAIL_NAME)
         out.write(data)

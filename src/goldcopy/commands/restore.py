@@ -13,6 +13,7 @@ from goldcopy.options import opt
 from goldcopy.restore.materialise import Placement
 from goldcopy.restore.recovery import RecoveryOptions
 from goldcopy.restore.target import Target
+from goldcopy.restore.target_config import check_configuration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,10 @@ class Restore:
         example="file-key-management-filename=/etc/keys",
     )
     force_binary: bool = opt("let a server of another version recover this backup", False)
+    defaults_file: str = opt(
+        "the option file that the restored server will use: refuse when it does not fit the backup", "",
+        example="/etc/my.cnf", metavar="FILE",
+    )
 
     def recovery_options(self) -> RecoveryOptions:
         """What recovery is told."""
@@ -65,6 +70,8 @@ class Restore:
 def run(command: Restore, emit: Emit) -> Manifest:
     """Restore. On failure the target is left as it was found, and so is the backup."""
     image = open_image(command.from_)
+    if command.defaults_file:
+        check_configuration(image.newest, command.defaults_file)
     with Target(image, command.placement(), emit, force_non_empty=command.force_non_empty) as target:
         emit(Phase("restore", f"{len(image.members)} backup(s) laid down into {command.datadir}"))
         if command.move:
