@@ -27,7 +27,7 @@ class Meta:
 
 
 def opt(
-    help: str,  # noqa: A002
+    help: str,
     default: Any = dataclasses.MISSING,
     *,
     factory: Callable[[], Any] | None = None,

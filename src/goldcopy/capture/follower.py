@@ -72,8 +72,9 @@ class Follower:
 
         Raises RedoOverrun when even this first read comes too late: take a newer checkpoint and start again.
         """
-        self.position = checkpoint
+        # from the block's begin: on a server that stands still at its checkpoint nothing else would be copied at all
         self.start_lsn = Lsn(checkpoint - checkpoint % self._source.block)
+        self.position = self.start_lsn
         self._step()
         self._thread.start()
 

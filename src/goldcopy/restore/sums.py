@@ -81,6 +81,8 @@ def damages(manifest: Manifest, directory: str) -> Iterator[Damage | int]:
             yield from _compare(directory, plain.path, plain.sums)
     if manifest.state == "backup":
         yield from _compare(directory, REDO_NAME, manifest.redo.sums)
+        if manifest.redo.size < manifest.redo.end - manifest.redo.start:
+            yield Damage(REDO_NAME, f"the redo window has {manifest.redo.size} bytes and ends before its end LSN")
         if manifest.binlog_tail:
             yield from _length(directory, BINLOG_TAIL_NAME, manifest.binlog_tail)
 
