@@ -225,7 +225,7 @@ class ChunkVerifier:
         return sums.crc32_state(page, mariadb=self._mariadb)
 
     def bad(self, length: int, only: Sequence[int] | None = None) -> list[int]:
-        """Indices of the pages in the first ``length`` bytes whose sum is wrong, ascending; of ``only`` these, if given.
+        """Indices of the pages in the first ``length`` bytes whose sum is wrong, ascending; among ``only``, if given.
 
         A page of zeros is right; one without any sum on disk is not bad (see ``unverifiable``).
         """
