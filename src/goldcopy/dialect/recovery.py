@@ -184,22 +184,22 @@ def mysql57_options(task: RecoveryTask) -> list[str]:
     ]
 
 
-def _mysql8(task: RecoveryTask, skip_replica: str) -> list[str]:
+def _mysql8(task: RecoveryTask, skip_replica: str, no_upgrade: str = "--upgrade=NONE") -> list[str]:
     options = [
         *_common(task), *_binlog(task), *_mysql_gtid(task), *_mysql_keys(task.variables),
         skip_replica, "--innodb-doublewrite=OFF", "--loose-mysqlx=OFF", "--log-error-verbosity=3",
         "--secure-file-priv=NULL",
     ]
     if not task.upgrade:
-        options.append("--upgrade=NONE")
+        options.append(no_upgrade)
     if task.directories:
         options.append("--innodb-directories=" + ";".join(task.directories))
     return options
 
 
 def mysql80_old_options(task: RecoveryTask) -> list[str]:
-    """MySQL 8.0 before 8.0.30: redo files of a fixed size."""
-    return [*_mysql8(task, "--skip-slave-start"), *_grouped_logs(task)]
+    """MySQL 8.0 before 8.0.30: redo files of a fixed size. ``--upgrade`` is known from 8.0.16 on."""
+    return [*_mysql8(task, "--skip-slave-start", "--loose-upgrade=NONE"), *_grouped_logs(task)]
 
 
 def mysql80_options(task: RecoveryTask) -> list[str]:

@@ -180,24 +180,29 @@ def _is_inside(path: str, directory: str) -> bool:
 
 
 def _outside(rules: Layout, found: _Found) -> None:
-    """System, undo and Aria files that have a home outside the data directory."""
+    """System, undo and Aria files that have a home outside the data directory.
+
+    Aria's log comes back into the data directory: recovery looks for it there, and needs no option to find it.
+    """
     for source in rules.system_files:
         if not _is_inside(source, rules.datadir):
-            _take_external(os.path.basename(source), source, "space", found)
-    for directory in {rules.undo_dir, rules.aria_dir} - {rules.datadir, ""}:
-        if _is_inside(directory, rules.datadir):
-            continue
-        for entry in _entries(directory):
-            kind = rules.kind(entry.path, entry.name, at_top=True)
-            wanted = kind == "space" if directory == rules.undo_dir else False
-            if wanted or (directory == rules.aria_dir and entry.name.startswith("aria_log")):
-                _take_external(entry.name, entry.path, kind, found)
+            _take(file_ref(os.path.basename(source), source, source), "space", found)
+    for entry in _entries_outside(rules.undo_dir, rules):
+        # the system tablespace may have its home there, too
+        if rules.kind(entry.path, entry.name, at_top=True) == "space" and entry.path not in rules.system_files:
+            _take(file_ref(entry.name, entry.path, entry.path), "space", found)
+    for entry in _entries_outside(rules.aria_dir, rules):
+        if entry.name.startswith("aria_log"):
+            _take(file_ref(entry.name, entry.path), rules.kind(entry.path, entry.name, at_top=True), found)
 
 
-def _take_external(path: str, source: str, kind: Kind, found: _Found) -> None:
-    known = {f.source for f in found.spaces}
-    ref = file_ref(path, source, source)
-    if ref is not None and source not in known:
+def _entries_outside(directory: str, rules: Layout) -> list[os.DirEntry[str]]:
+    outside = directory and directory != rules.datadir and not _is_inside(directory, rules.datadir)
+    return _entries(directory) if outside else []
+
+
+def _take(ref: FileRef | None, kind: Kind, found: _Found) -> None:
+    if ref is not None and kind != "skip":
         _add(ref, kind, found)
 
 

@@ -139,6 +139,23 @@ def test_undo_in_a_directory_of_its_own(tree):
     }  # fmt: skip
 
 
+def test_system_and_undo_files_may_share_a_directory_outside(tree):
+    far = tree.root / "far"
+    tree.add("ibdata1", "undo001", base=far)
+    tree.variables["innodb_undo_directory"] = str(far)
+    tree.system_files = (str(far / "ibdata1"),)
+    assert paths(tree.scan().spaces) == ["ibdata1", "undo001"]
+
+
+def test_arias_log_outside_comes_back_into_the_data_directory(tree):
+    far = tree.root / "aria"
+    tree.add("db/t.MAD").add("aria_log_control", "aria_log.00000001", "other", base=far)
+    tree.variables["aria_log_dir_path"] = str(far)
+    plain = tree.scan().plain
+    assert paths(plain) == ["aria_log.00000001", "aria_log_control", "db/t.MAD"]
+    assert not any(f.external for f in plain)
+
+
 def test_undo_below_the_data_directory(tree):
     tree.variables["innodb_undo_directory"] = "./undo"
     assert paths(tree.add("undo/undo001").scan().spaces) == ["undo/undo001"]
