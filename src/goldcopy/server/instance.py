@@ -18,6 +18,8 @@ from goldcopy.server.session import Account, Prompt, Session, open_session, reso
 from goldcopy.server.sql_errors import number_of
 
 _NEW_REDO_DIR = "#innodb_redo"
+# MariaDB 10.8+; others have 2048. A log that is thought too large would be a missed overrun, so this is for all
+_LARGEST_LOG_HEADER_BYTES = 12288
 _NO_SUCH_TABLE = frozenset({1109, 1146, 1049, 1142, 1044})
 
 
@@ -94,7 +96,7 @@ class Instance(contextlib.AbstractContextManager["Instance"]):
         if variable:
             return int(self.session.value(f"SELECT @@GLOBAL.{variable}"))
         sizes = [
-            os.stat(os.path.join(self.redo_dir, name)).st_size
+            os.stat(os.path.join(self.redo_dir, name)).st_size - _LARGEST_LOG_HEADER_BYTES
             for name in os.listdir(self.redo_dir)
             if name.startswith("ib_logfile") and name[len("ib_logfile") :].isdigit()
         ]
