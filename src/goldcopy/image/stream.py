@@ -37,6 +37,9 @@ _GATHER_BYTES = 64 << 10
 _SPOOL_MEMORY_BYTES = 8 << 20
 _ZEROS = bytes(CHUNK)
 _MAX_SKIP = 0xFFFF0000
+_AHEAD = 2
+"""Blocks of a file that wait for each thread: enough that none is idle while one is being sent."""
+
 _NEVER_WRAPPED = (".meta", "_checkpoints", MANIFEST_NAME, CHANGES_NAME)
 """The peers leave these as they are, and whoever looks at a backup must be able to read them at once."""
 
@@ -139,7 +142,7 @@ class _ChunkEntry:
         for at in range(0, len(data), CHUNK):
             # a copy: the memory is the caller's again when we return
             self._waiting.append(self._sink.pool.submit(self._wrapping.encode, bytes(data[at : at + CHUNK])))
-            if len(self._waiting) > self._sink.threads:
+            if len(self._waiting) > _AHEAD * self._sink.threads:
                 self._send(self._waiting.popleft().result())
 
     def _send(self, data: bytes | memoryview) -> None:

@@ -12,8 +12,8 @@ import pytest
 from goldcopy.formats import xbstream
 from goldcopy.image.manifest import MANIFEST_NAME
 from goldcopy.image.stream import StreamSink
+from lab import catalogue
 
-SERVERS = Path("/root/.cache/goldcopy-servers")
 SERIES = ["mariadb-10.5", "mariadb-10.11", "mariadb-11.8"]
 OURS = [sys.executable, "-c", "import sys; from goldcopy.compat.xbstream_main import mbstream as f; sys.exit(f())"]
 
@@ -21,15 +21,15 @@ pytestmark = pytest.mark.server
 
 
 @pytest.fixture(params=SERIES)
-def series(request) -> str:
+def server_name(request) -> str:
     return request.param
 
 
 @pytest.fixture
-def real(series) -> list[str]:
-    program = SERVERS / series / "bin" / "mbstream"
+def real(server_name) -> list[str]:
+    program = catalogue.home() / server_name / "bin" / "mbstream"
     if not program.exists():
-        pytest.skip(f"{series} is not here")
+        pytest.skip(f"{server_name} is not here")
     return [str(program)]
 
 
@@ -75,9 +75,9 @@ def test_small_files_give_the_same_bytes(real, data):
     assert both[0] == both[1]
 
 
-def test_a_backup_of_ours_is_read_by_the_real_one(series, real, tmp_path):
+def test_a_backup_of_ours_is_read_by_the_real_one(server_name, real, tmp_path):
     """Renames, removals and seeks as chunks only where the series knows them."""
-    chunks = series != "mariadb-10.5"
+    chunks = server_name != "mariadb-10.5"
     with open(tmp_path / "stream", "wb") as f, StreamSink([f], changes="chunks" if chunks else "list") as sink:
         for i in range(3):
             out = sink.open_whole(f"db{i}/t.ibd", size=3 << 20, page_size=16384)
@@ -105,8 +105,8 @@ def test_a_failed_backup_is_an_error_for_the_real_one(real, tmp_path):
     assert done.returncode != 0
 
 
-def test_seeks_mean_the_same_to_both(series, real, tmp_path):
-    if series == "mariadb-10.5":
+def test_seeks_mean_the_same_to_both(server_name, real, tmp_path):
+    if server_name == "mariadb-10.5":
         pytest.skip("10.5 knows no seeks")
 
     def chunk(offset: int, data: bytes) -> bytes:
