@@ -12,15 +12,15 @@ import time
 from pathlib import Path
 
 import pytest
-from lab import schema
-from lab.load import USUAL, Load
-from lab.oracle import Point, check_restored, snapshot
-from lab.server import LabServer
 
 from goldcopy.compat.copyback import CopyBackRequest, copy_back
 from goldcopy.compat.prepare import PrepareRequest, prepare
 from goldcopy.errors import BackupInvalid, KeyMissing, TargetRefused
 from goldcopy.events import Event, Note, silent
+from lab import schema
+from lab.load import USUAL, Load
+from lab.oracle import Point, check_restored, snapshot
+from lab.server import LabServer
 
 from .conftest import MakeServer
 
@@ -35,7 +35,7 @@ def writers_for(server_name: str) -> tuple[str, ...]:
 
 
 def real_backup(server: LabServer, to: Path, base: Path | None = None, *extra: str) -> Path:
-    """Take a backup with the server's own mariadb-backup, which gives up when a table is renamed while it lists them."""
+    """Take a backup with the server's own mariadb-backup, which gives up when tables are renamed meanwhile."""
     based = [f"--incremental-basedir={base}"] if base else []
     for _attempt in range(6):
         done = subprocess.run(
@@ -184,7 +184,6 @@ def test_a_prepare_killed_at_any_moment_is_finished_by_running_it_again(
                 break
             child.send_signal(signal.SIGKILL)
             child.wait()
-            wait_for_orphans(full)
             killed += 1
         if child.returncode == 0:
             continue
@@ -200,26 +199,17 @@ def test_a_prepare_killed_at_any_moment_is_finished_by_running_it_again(
     check_restored(want, restored(source, full, lab_dir / "copy"), point_of(increment), source.binlogs())
 
 
-def wait_for_orphans(datadir: Path) -> None:
-    """The recovering server of a killed program shuts down by itself; two on one directory would refuse."""
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        found = subprocess.run(["pgrep", "-f", f"--datadir={datadir}"], capture_output=True, check=False)
-        if found.returncode:
-            return
-        time.sleep(0.1)
-
-
 @pytest.mark.parametrize("server_name", ["mariadb-11.8", "mariadb-10.11", "mariadb-10.5"])
 def test_exported_tables_can_be_imported_elsewhere(server_name: str, make_server: MakeServer, lab_dir: Path) -> None:
     """Plain, compressed, partitioned and tables with foreign keys."""
     source = make_server(server_name)
     source.sql(
-        "CREATE DATABASE d",
+        "CREATE DATABASE d", "USE d",
         "CREATE TABLE d.p (id INT PRIMARY KEY, v VARCHAR(50)) ENGINE=InnoDB",
         "CREATE TABLE d.c (id INT PRIMARY KEY, p INT, FOREIGN KEY (p) REFERENCES d.p (id)) ENGINE=InnoDB",
         "CREATE TABLE d.z (id INT PRIMARY KEY, v TEXT) ENGINE=InnoDB ROW_FORMAT=COMPRESSED",
         "CREATE TABLE d.`a-b` (id INT PRIMARY KEY, v TEXT) ENGINE=InnoDB PAGE_COMPRESSED=1",
+        "CREATE TABLE d.x (id INT PRIMARY KEY) ENGINE=InnoDB",
         "INSERT INTO d.p SELECT seq, REPEAT('p', 20) FROM seq_1_to_2000",
         "INSERT INTO d.c SELECT id, id FROM d.p",
         "INSERT INTO d.z SELECT id, REPEAT(v, 30) FROM d.p",
@@ -229,6 +219,9 @@ def test_exported_tables_can_be_imported_elsewhere(server_name: str, make_server
     open_one = source.connect(autocommit=False)
     open_one.cursor().execute("DELETE FROM d.p WHERE id > 1000 AND id NOT IN (SELECT p FROM d.c)")
     open_one.cursor().execute("UPDATE d.z SET v = 'open'")
+    # what is not committed may stay in memory; a commit after it brings it to the log
+    source.sql("XA START 'x'", "INSERT INTO d.x VALUES (5)", "XA END 'x'", "XA PREPARE 'x'")
+    source.sql("INSERT INTO d.p VALUES (0, 'p')")
     full = real_backup(source, lab_dir / "full")
     open_one.rollback()
     want = {t: source.sql(f"CHECKSUM TABLE d.`{t}`")[0][1] for t in creates}
@@ -255,7 +248,7 @@ def test_a_partial_backup_is_prepared_without_complaint(make_server: MakeServer,
     """Tables that the filter left out are missing on purpose."""
     source = make_server("mariadb-10.11")
     source.sql(
-        "CREATE DATABASE d", "CREATE TABLE d.t1 (id INT PRIMARY KEY) ENGINE=InnoDB",
+        "CREATE DATABASE d", "USE d", "CREATE TABLE d.t1 (id INT PRIMARY KEY) ENGINE=InnoDB",
         "CREATE TABLE d.t2 (id INT PRIMARY KEY) ENGINE=InnoDB", "INSERT INTO d.t1 SELECT seq FROM seq_1_to_999",
         "INSERT INTO d.t2 SELECT seq FROM seq_1_to_999",
     )
@@ -296,7 +289,9 @@ def test_an_encrypted_backup_needs_its_keys_and_says_so(make_server: MakeServer,
 def test_move_back_uses_the_backup_up_and_copy_back_never_overwrites(make_server: MakeServer, lab_dir: Path) -> None:
     """Data, undo, Aria and system files each in a place of their own."""
     source = make_server("mariadb-10.11", init=("--innodb-undo-tablespaces=3",))
-    source.sql("CREATE DATABASE d", "CREATE TABLE d.t (id INT PRIMARY KEY) ENGINE=InnoDB", "INSERT INTO d.t VALUES (1)")
+    source.sql(
+        "CREATE DATABASE d", "CREATE TABLE d.t (id INT PRIMARY KEY) ENGINE=InnoDB", "INSERT INTO d.t VALUES (1)",
+    )  # fmt: skip
     full = real_backup(source, lab_dir / "full")
     source.stop()
     our_prepare(source, full)
@@ -323,11 +318,11 @@ def test_move_back_uses_the_backup_up_and_copy_back_never_overwrites(make_server
 def test_increments_are_refused_out_of_order(make_server: MakeServer, lab_dir: Path) -> None:
     """Unprepared base, an increment left out, an increment alone."""
     source = make_server("mariadb-11.8")
-    source.sql("CREATE DATABASE d", "CREATE TABLE d.t (id INT PRIMARY KEY) ENGINE=InnoDB")
+    source.sql("CREATE DATABASE d", "USE d", "CREATE TABLE d.t (id INT PRIMARY KEY) ENGINE=InnoDB")
     full = real_backup(source, lab_dir / "full")
     chain = [full]
     for number in (1, 2):
-        source.sql(f"INSERT INTO d.t SELECT seq + {number}0000 FROM seq_1_to_9999", "SET GLOBAL innodb_fast_shutdown=0")
+        source.sql("USE d", f"INSERT INTO d.t SELECT seq + {number}0000 FROM seq_1_to_9999")
         source.restart()
         chain.append(real_backup(source, lab_dir / f"inc{number}", chain[-1]))
     with pytest.raises(BackupInvalid, match="applying incremental backup needs a prepared target"):

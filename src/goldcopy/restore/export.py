@@ -7,6 +7,7 @@ the tables are locked, and its own name back afterwards.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ _KEPT = ".goldcopy-exported"
 _WRITTEN = (".cfg", ".cfp")
 _AT_ONCE = 100
 _ROLLED_BACK = "Rolled back recovered transaction"
+_MUST_ROLL_BACK = "which must be rolled back or cleaned up"
+_ALL_ROLLED_BACK = "Rollback of non-prepared transactions completed"
+_POLL_S = 0.05
 _TABLES = (
     "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES"
     " WHERE TABLE_TYPE = 'BASE TABLE' AND ENGINE = 'InnoDB' AND TABLE_SCHEMA NOT IN ('mysql', 'information_schema',"
@@ -88,6 +92,7 @@ def export_tables(request: ExportRequest, emit: Emit) -> int:
             program, request.directory, options, log, emit
         ) as run:
             run.wait_ready()
+            wait_for_rollback(run)
             count = _export(run.socket_path, request.directory, emit)
             run.stop()
             _tell_rollbacks(run.log_text(), emit)
@@ -98,6 +103,15 @@ def export_tables(request: ExportRequest, emit: Emit) -> int:
     if dialect.family == "mariadb" and os.path.exists(redo):
         mark_restored(redo)
     return count
+
+
+def wait_for_rollback(run: RecoveryRun, patience_s: float = 24 * 3600.0) -> None:
+    """The server answers before its background thread has rolled everything back: until then tables hold too much."""
+    until = time.monotonic() + patience_s
+    while _MUST_ROLL_BACK in (text := run.log_text()) and _ALL_ROLLED_BACK not in text:
+        if time.monotonic() > until:
+            raise RecoveryFailed("the server does not get to the end of rolling back what was open")
+        time.sleep(_POLL_S)
 
 
 def _tell_rollbacks(text: str, emit: Emit) -> None:
@@ -112,11 +126,22 @@ def _export(socket: str, directory: str, emit: Emit) -> int:
     except pymysql.Error as e:
         raise RecoveryFailed(f"the recovered server cannot be asked for its tables: {e}") from e
     with closing(connection), connection.cursor() as cursor:
+        _tell_prepared(cursor, emit)
         tables = _tables(cursor, _TABLES)
         for table in _tables(cursor, _FULLTEXT):
             if table in tables:
                 emit(Warn("fulltext", f"{table.quoted}: fulltext indexes are not exported, IMPORT rebuilds them"))
         return sum(_flush(cursor, group, directory, emit) for group in _groups(tables))
+
+
+def _tell_prepared(cursor: Cursor, emit: Emit) -> None:
+    cursor.execute("XA RECOVER")
+    count = len(cursor.fetchall())
+    if count:
+        emit(
+            Warn("xa-prepared", f"{count} XA PREPARED transaction(s) stay as they are: a table that one of them has"
+                 " changed is exported with these changes half done")
+        )
 
 
 def _tables(cursor: Cursor, sql: str) -> list[Table]:

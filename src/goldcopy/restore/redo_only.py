@@ -127,13 +127,20 @@ def server_options(
     dialect: Dialect, settings: tuple[tuple[str, str], ...], memory_bytes: int, log_bytes: int = _LOG_BYTES
 ) -> list[str]:
     """Options for any run on such a directory: geometry and keys as the settings tell, everything local."""
-    keys = [(name, value) for name, value in settings if _KEY_SETTINGS.match(name)]
-    variables: Mapping[str, str] = {n: v for n, v in settings if not _KEY_SETTINGS.match(n)}
+    of_plugins = _plugin_prefixes(settings)
+    keys = [(n, v) for n, v in settings if _KEY_SETTINGS.match(n) or n.startswith(of_plugins)]
+    variables: Mapping[str, str] = {n: v for n, v in settings if (n, v) not in keys}
     options = dialect.recovery_options(variables, log_bytes=log_bytes, log_files=1, memory_bytes=memory_bytes)
     options += [f"--{_key_option(name)}={value}" for name, value in keys]
     if variables.get("innodb_compression_level"):
         options.append(f"--innodb-compression-level={variables['innodb_compression_level']}")
     return options
+
+
+def _plugin_prefixes(settings: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    """What the variables of the plugins that are to be loaded begin with."""
+    loads = [part for name, value in settings if name.startswith("plugin_load") for part in value.split(";")]
+    return tuple(part.partition("=")[0].strip().lower() + "_" for part in loads if part)
 
 
 def _key_option(name: str) -> str:
@@ -205,7 +212,9 @@ def _refuse_corrupt(text: str) -> None:
 def _reached(dialect: Dialect, text: str) -> Lsn | None:
     found = dialect.recovered_lsn(text)
     started = _STARTED_AT.search(text)
-    return Lsn(max(found or 0, int(started["lsn"]))) if started else found
+    # MariaDB 10.5 says 0 when it had to make a log, the one of a prepared backup being empty
+    reached = max(found or 0, int(started["lsn"])) if started else found
+    return Lsn(reached) if reached else None
 
 
 def discard_saved(directory: str) -> None:

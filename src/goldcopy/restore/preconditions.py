@@ -1,0 +1,59 @@
+"""What must hold before a server is started on a directory: found out first, because a start changes files."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+
+from goldcopy.errors import KeyMissing, TargetRefused
+
+_KEY_FILES = ("file_key_management_filename", "file_key_management_filekey")
+_FILE_PREFIX = "FILE:"
+_PATIENCE_S = 60.0
+_POLL_S = 0.1
+
+
+def check_key_files(settings: Mapping[str, str]) -> None:
+    """Raises KeyMissing when a key file that the settings name cannot be read here."""
+    for name in _KEY_FILES:
+        value = settings.get(name, "")
+        if name.endswith("_filekey") and not value.upper().startswith(_FILE_PREFIX):
+            # a pass phrase, not the name of a file
+            continue
+        path = value[len(_FILE_PREFIX) :] if value.upper().startswith(_FILE_PREFIX) else value
+        if path and not os.access(path, os.R_OK):
+            raise KeyMissing(
+                f"the backup is encrypted and its keys are in {path} ({name}), which cannot be read here",
+                hint="bring the file there, or change that line of backup-my.cnf; nothing was changed yet",
+            )
+
+
+def wait_for_other_server(directory: str, patience_s: float = _PATIENCE_S) -> None:
+    """Wait for a server on this directory to end: one that an interrupted run left shuts down by itself.
+
+    Raises TargetRefused when it goes on.
+    """
+    until = time.monotonic() + patience_s
+    while pid := next(_servers_on(directory), 0):
+        if time.monotonic() > until:
+            raise TargetRefused(
+                f"a server (process {pid}) runs on {directory}; nothing was done", hint="stop it, and try again"
+            )
+        time.sleep(_POLL_S)
+
+
+def _servers_on(directory: str) -> Iterator[int]:
+    """Processes that call themselves a server and work in the directory, as servers do."""
+    wanted = os.path.realpath(directory)
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            with open(f"/proc/{entry}/comm", encoding="ascii", errors="replace") as f:
+                name = f.read().strip()
+            if name in ("mysqld", "mariadbd") and os.readlink(f"/proc/{entry}/cwd") == wanted:
+                yield int(entry)
+        except OSError:
+            # gone, or not ours to look at
+            continue
