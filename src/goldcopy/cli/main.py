@@ -6,7 +6,6 @@ import dataclasses
 import importlib
 import json
 import os
-import signal
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -71,12 +70,13 @@ def _build(name: str) -> click.Command:
 
 def _execute(module: Any, declaration: type, connects: bool, values: dict[str, Any]) -> int:
     """Run one command under a renderer. Returns the exit status."""
+    from goldcopy.cli import signals
     from goldcopy.cli.build import take
     from goldcopy.cli.render import JsonLines, Terminal
 
     as_json, quiet, verbose = values.pop("as_json"), values.pop("quiet"), values.pop("verbose")
     renderer: Renderer = JsonLines() if as_json else Terminal(0 if quiet else 2 if verbose else 1)
-    _catch_signals()
+    signals.catch()
     try:
         command = take(declaration, values)
         if connects:
@@ -90,7 +90,20 @@ def _execute(module: Any, declaration: type, connects: bool, values: dict[str, A
         return e.exit_status
     except OSError as e:
         return _os_error(e, renderer)
+    except KeyboardInterrupt as e:
+        return _interrupted(e, renderer)
+    finally:
+        signals.ignore()
     return 0
+
+
+def _interrupted(e: KeyboardInterrupt, renderer: Renderer) -> int:
+    error = Interrupted(
+        f"interrupted by {e}: locks were given back, nothing half-made is left",
+        hint="run the same command again when you want to; it begins anew",
+    )
+    renderer.fail(error)
+    return error.exit_status
 
 
 def _os_error(e: OSError, renderer: Renderer) -> int:
@@ -128,17 +141,6 @@ def _show(info: Any, as_json: bool) -> None:
             continue
         text = f"{value:,} ({human_bytes(value)})" if name.endswith("_bytes") else value
         click.echo(f"{name.replace('_', ' '):<{width}}  {text}")
-
-
-def _catch_signals() -> None:
-    """SIGINT and SIGTERM become an exception in the main thread, so that every context manager gives back."""
-
-    def raise_interrupted(number: int, _frame: object) -> None:
-        signal.signal(number, signal.SIG_IGN)
-        raise Interrupted(f"interrupted by {signal.Signals(number).name}; locks given back, nothing half-made left")
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, raise_interrupted)
 
 
 def _group() -> click.Group:

@@ -11,7 +11,6 @@ from goldcopy.events import Done, Emit, Note, Phase
 from goldcopy.image.chain import open_image
 from goldcopy.image.manifest import Manifest
 from goldcopy.options import opt
-from goldcopy.restore.exchange import take_place
 from goldcopy.restore.target import Target
 
 
@@ -55,8 +54,7 @@ def run(command: Prepare, emit: Emit) -> Manifest:
         target.recover(restore.recovery_options())
         emit(Phase("finish", "checksums of the prepared files"))
         manifest = target.write_prepared_manifest()
-        target.keep()
-    take_place(work, home)
+        target.keep(instead_of=home)
     emit(Note("the backup was recovered on a copy, which has taken its place", detail=True))
     emit(Done(f"prepared: {home} is a clean data directory", target.facts()))
     return manifest

@@ -48,9 +48,15 @@ class _Writer:
     def __init__(self, sink: DirectorySink, path: str, *, suffix: str = "", direct: bool = False) -> None:
         self._sink, self._path = sink, path
         self._place = sink.create_parents(path) + suffix
-        with _writing(self._place):
-            self._fd, self._direct = osfile.create(self._place, direct=direct, mode=FILE_MODE)
+        self._fd, self._direct = -1, False
+        # known before it is there: a signal may come at any time
         sink.opened(self, path + suffix)
+        try:
+            with _writing(self._place):
+                self._fd, self._direct = osfile.create(self._place, direct=direct, mode=FILE_MODE)
+        except GoldcopyError:
+            sink.not_opened(self, path + suffix)
+            raise
 
     def _close(self) -> None:
         self._sink.closed(self)
@@ -267,6 +273,12 @@ class DirectorySink(contextlib.AbstractContextManager["DirectorySink"]):
             self._files.add(path)
             self._writers.add(writer)
 
+    def not_opened(self, writer: _Writer, path: str) -> None:
+        """``path`` could not be created: what may lie there is not ours."""
+        with self._lock:
+            self._files.discard(path)
+            self._writers.discard(writer)
+
     def closed(self, writer: _Writer) -> None:
         """Nothing is written through ``writer`` any more."""
         with self._lock:
@@ -282,8 +294,12 @@ class DirectorySink(contextlib.AbstractContextManager["DirectorySink"]):
             self.make_dir(parent)
         with self._lock, _writing(place):
             if path not in self._dirs:
-                os.mkdir(place, DIR_MODE)
                 self._dirs[path] = None
+                try:
+                    os.mkdir(place, DIR_MODE)
+                except OSError:
+                    del self._dirs[path]
+                    raise
 
     # -- content ----------------------------------------------------------------------------------------------
 
@@ -315,20 +331,22 @@ class DirectorySink(contextlib.AbstractContextManager["DirectorySink"]):
         self.create_parents(new)
         for name in self._stored(old):
             to = new + name[len(old) :]
+            with self._lock:
+                self._files.add(to)
             with _writing(self._place(to)):
                 os.rename(self._place(name), self._place(to))
             with self._lock:
                 self._files.remove(name)
-                self._files.add(to)
         self._drop_empty_parents(old)
 
     def remove_file(self, path: str) -> None:
         with self._lock:
             if path not in self._files:
                 return
-            self._files.remove(path)
         with _writing(self._place(path)):
             os.unlink(self._place(path))
+        with self._lock:
+            self._files.remove(path)
         self._drop_empty_parents(path)
 
     def _drop_empty_parents(self, path: str) -> None:
@@ -369,9 +387,9 @@ class DirectorySink(contextlib.AbstractContextManager["DirectorySink"]):
                 os.fsync(fd)
             finally:
                 os.close(fd)
+            self._files.add(MANIFEST_NAME)
             os.rename(place, self._place(MANIFEST_NAME))
             self._files.remove(temporary)
-            self._files.add(MANIFEST_NAME)
             osfile.sync_directory(self.directory)
             osfile.sync_directory(os.path.dirname(self.directory))
         self._committed = True
@@ -382,11 +400,12 @@ class DirectorySink(contextlib.AbstractContextManager["DirectorySink"]):
         for writer in list(self._writers):
             with contextlib.suppress(GoldcopyError, OSError):
                 writer.abort()
-        for path in sorted(self._files):
+        # the manifest first: without it what stays is no backup
+        for path in sorted(self._files, key=lambda p: (p != MANIFEST_NAME, p)):
             try:
                 os.unlink(self._place(path))
             except OSError:
-                pass  # best effort: without a manifest what stays is no backup
+                pass  # best effort
         for path in reversed(self._dirs):
             with contextlib.suppress(OSError):
                 os.rmdir(self._place(path))

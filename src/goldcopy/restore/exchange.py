@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import shutil
 
 from goldcopy.image import osfile
+from goldcopy.image.manifest import MANIFEST_NAME
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -22,4 +24,7 @@ def take_place(work: str, home: str) -> None:
         os.rename(work, home)
         work = aside
     osfile.sync_directory(os.path.dirname(home))
+    # without its manifest what is left of it, should we be killed, is no backup
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(work, MANIFEST_NAME))
     shutil.rmtree(work)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgspec
 
-from goldcopy.errors import TargetRefused, UsageError
+from goldcopy.errors import NoSpace, TargetRefused, UsageError
 from goldcopy.events import Emit
 from goldcopy.image import osfile
 from goldcopy.image.chain import Image
 from goldcopy.image.manifest import MANIFEST_NAME, REDO_NAME, Manifest, dump
+from goldcopy.restore.durable import write_file
+from goldcopy.restore.exchange import take_place
 from goldcopy.restore.materialise import Materialiser, Placement
 from goldcopy.restore.recovery import Recovered, RecoveryOptions, recover, window_of
 from goldcopy.restore.redo_files import write_logs
@@ -21,6 +25,25 @@ from goldcopy.restore.sums import resum
 
 # Their presence means that another server's data lies here, whatever the user says about non-empty directories.
 _FOREIGN = ("ibdata1", "ib_logfile0", "#innodb_redo", "mysql.ibd")
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+@contextlib.contextmanager
+def _writing(directory: str) -> Iterator[None]:
+    """What the system refuses while the target is written, as an error that says what to do."""
+    try:
+        yield
+    except OSError as e:
+        where = os.fsdecode(e.filename) if e.filename else directory
+        if e.errno in _FULL:
+            raise NoSpace(
+                f"cannot write {where}: {e.strerror}",
+                hint="free space there (or raise its quota), or restore into another place",
+            ) from e
+        raise TargetRefused(
+            f"{where}: {e.strerror}", hint="may this account write there, and read all of the backup?"
+        ) from e
 
 
 @dataclass(frozen=True)
@@ -32,12 +55,16 @@ class Ids:
 
 
 class Target(contextlib.AbstractContextManager["Target"]):
-    """A data directory in the making. Unless ``keep`` was called, leaving the block removes what was written."""
+    """A data directory in the making. Unless ``keep`` was called, leaving the block removes what was written.
+
+    All its steps raise NoSpace when a file system is full, TargetRefused when a file cannot be written.
+    """
 
     def __init__(self, image: Image, placement: Placement, emit: Emit, *, force_non_empty: bool = False) -> None:
         self._image, self._placement, self._emit, self._force = image, placement, emit, force_non_empty
         self._dir = placement.datadir
         self._kept = False
+        self._instead_of = ""
         self._recovered: Recovered | None = None
         self._written: list[str] = []
 
@@ -46,10 +73,8 @@ class Target(contextlib.AbstractContextManager["Target"]):
         if self._existed:
             self._refuse_foreign()
         self._before = set(os.listdir(self._dir)) if self._existed else set()
-        try:
+        with _writing(self._dir):
             os.makedirs(self._dir, mode=0o750, exist_ok=True)
-        except OSError as e:
-            raise TargetRefused(f"{self._dir} cannot be made: {e.strerror}") from e
         return self
 
     def _refuse_foreign(self) -> None:
@@ -77,6 +102,8 @@ class Target(contextlib.AbstractContextManager["Target"]):
 
     def __exit__(self, *exc: object) -> None:
         if self._kept:
+            if self._instead_of:
+                take_place(self._dir, self._instead_of)
             return
         for path in self._written:
             with contextlib.suppress(OSError):
@@ -91,12 +118,14 @@ class Target(contextlib.AbstractContextManager["Target"]):
         """Lay the image down; durable when it returns."""
         work = Materialiser(self._image, self._placement, self._emit, threads=threads)
         try:
-            work.run()
+            with _writing(self._dir):
+                work.run()
         finally:
             self._written = work.created
         for directory in {self._dir, *(os.path.dirname(path) for path in self._written)}:
             if not directory.startswith(self._dir + "/"):
-                _sync(directory)
+                with _writing(directory):
+                    _sync(directory)
 
     def move_in(self) -> None:
         """Move the files of a prepared full backup in; the backup directory is used up.
@@ -124,11 +153,13 @@ class Target(contextlib.AbstractContextManager["Target"]):
 
     def recover(self, options: RecoveryOptions) -> None:
         """Let the server recover what was laid down."""
-        self._recovered = recover(self._image, self._placement, options, self._emit)
+        with _writing(self._dir):
+            self._recovered = recover(self._image, self._placement, options, self._emit)
 
     def write_logs(self) -> None:
         """Only write the redo log: what is left is a crashed server, for whoever wants to start it himself."""
-        write_logs(window_of(self._image.newest), os.path.join(self._image.directory, REDO_NAME), self._dir)
+        with _writing(self._dir):
+            write_logs(window_of(self._image.newest), os.path.join(self._image.directory, REDO_NAME), self._dir)
 
     def write_prepared_manifest(self) -> Manifest:
         """The manifest of a directory that is a clean data directory now, its checksums made anew."""
@@ -137,10 +168,8 @@ class Target(contextlib.AbstractContextManager["Target"]):
             manifest, state="prepared", kind="full", base_id="", base_path="", since=0, binlog_tail=0
         )
         path = os.path.join(self._dir, MANIFEST_NAME)
-        with open(path, "wb") as f:
-            f.write(dump(prepared))
-            f.flush()
-            os.fsync(f.fileno())
+        with _writing(path):
+            write_file(path, dump(prepared))
         return prepared
 
     def give_to(self, owner: str) -> None:
@@ -156,9 +185,13 @@ class Target(contextlib.AbstractContextManager["Target"]):
             if os.path.exists(path):
                 os.chown(path, ids.uid, ids.gid)
 
-    def keep(self) -> None:
-        """The restore succeeded: what was written stays."""
+    def keep(self, *, instead_of: str = "") -> None:
+        """The restore succeeded: what was written stays.
+
+        ``instead_of``: a directory whose place it takes when the block is left, where no signal interrupts it.
+        """
         osfile.sync_directory(self._dir)
+        self._instead_of = instead_of
         self._kept = True
 
     def facts(self) -> tuple[tuple[str, str], ...]:

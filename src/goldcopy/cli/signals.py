@@ -1,0 +1,56 @@
+"""SIGINT and SIGTERM become KeyboardInterrupt, but never while something is being taken or given back.
+
+An exception out of a signal may strike anywhere, also in the ``__exit__`` that releases a lock or removes half of a
+backup, or in an ``__enter__`` that has just taken what nobody knows of yet. There it waits until that is done. It is
+no GoldcopyError: code that expects one of those, and goes on without what failed, must not take an interrupt for it.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from types import FrameType
+
+_AGAIN_S = 0.05
+_ENTER_S = 2.0
+"""An ``__enter__`` that takes longer waits for something; then it gives back by itself what it has taken."""
+_CAUGHT = (signal.SIGINT, signal.SIGTERM)
+
+
+def catch() -> None:
+    """Raise KeyboardInterrupt, named after the signal, in the main thread at the first of them; later ones pass."""
+    for number in _CAUGHT:
+        signal.signal(number, _first)
+
+
+def ignore() -> None:
+    """All is done: nothing is to be interrupted any more, not even the interpreter on its way out."""
+    for number in _CAUGHT:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _first(number: int, frame: FrameType | None) -> None:
+    ignore()
+    name = signal.Signals(number).name
+    patience_ends = time.monotonic() + _ENTER_S
+
+    def interrupt(_number: int, where: FrameType | None) -> None:
+        inside = _context_managers(where)
+        if "__exit__" in inside or ("__enter__" in inside and time.monotonic() < patience_ends):
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
+            return
+        signal.signal(signal.SIGALRM, signal.SIG_IGN)
+        raise KeyboardInterrupt(name)
+
+    signal.signal(signal.SIGALRM, interrupt)
+    interrupt(number, frame)
+
+
+def _context_managers(frame: FrameType | None) -> set[str]:
+    """Which methods of context managers are being executed."""
+    found = set()
+    while frame is not None:
+        if frame.f_code.co_name in ("__enter__", "__exit__"):
+            found.add(frame.f_code.co_name)
+        frame = frame.f_back
+    return found
