@@ -13,7 +13,7 @@ from goldcopy.events import Emit, Note, Phase, Warn
 from goldcopy.formats import Lsn
 from goldcopy.formats.redo import Window
 from goldcopy.image.chain import Image
-from goldcopy.image.manifest import BINLOG_TAIL_NAME, REDO_NAME, Manifest, Space
+from goldcopy.image.manifest import BINLOG_TAIL_NAME, REDO_NAME, Manifest, Position, Space
 from goldcopy.restore.materialise import Placement
 from goldcopy.restore.redo_files import write_logs
 from goldcopy.restore.remote import Remote, confined, shown
@@ -176,11 +176,19 @@ def _judge(dialect: Dialect, manifest: Manifest, run: RecoveryRun, binary: str, 
             f"recovery ended at LSN {reached}, before the backup's end at {manifest.redo.end}: the redo window is cut"
         )
     file, position = dialect.recovered_binlog(text)
-    recorded = manifest.position
-    if file and recorded.binlog_file and dialect.binlog_in_innodb:
-        same = (os.path.basename(file), position) == (os.path.basename(recorded.binlog_file), recorded.binlog_position)
-        emit(Note(f"the server recovered binlog position {file} {position}", detail=True))
-        if not same:
-            emit(Warn("binlog-position", f"the server recovered {file} {position}, the backup recorded "
-                      f"{recorded.binlog_file} {recorded.binlog_position}"))
+    if file and dialect.binlog_in_innodb:
+        _compare_positions(file, position, manifest.position, emit)
     return Recovered(binary, reached, file, position)
+
+
+def _compare_positions(file: str, position: int, recorded: Position, emit: Emit) -> None:
+    """InnoDB remembers the position of its own last commit: it may be before the recorded one (DDL, other engines
+    came after), never beyond it."""
+    emit(Note(f"the server recovered binlog position {file} {position}", detail=True))
+    remembered = (os.path.basename(file), position)
+    if recorded.binlog_file and remembered > (os.path.basename(recorded.binlog_file), recorded.binlog_position):
+        emit(Warn(
+            "binlog-position",
+            f"the server recovered {file} {position}, which is beyond what the backup recorded: "
+            f"{recorded.binlog_file} {recorded.binlog_position}",
+        ))
