@@ -37,9 +37,9 @@ class SpaceCopier:
     """Copies tablespaces into ``sink``, every page verified.
 
     ``legacy``: the server writes ``innodb`` sums by default (MySQL 5.6). ``on_corrupt``: ``stop`` raises
-    PageCorrupt at a page that stays bad; ``list`` copies it as it is and names it in the result. ``progress`` is
-    called with bytes done and in all, from the thread that called ``copy``; what it raises stops the copy.
-    ``cancelled``: set it to stop within a second.
+    PageCorrupt at a page that stays bad; ``list`` copies it as it is and names it in the result. ``extended``: see
+    ``Checker``. ``progress`` is called with bytes done and in all, from the thread that called ``copy``; what it
+    raises stops the copy. ``cancelled``: set it to stop within a second.
     """
 
     def __init__(
@@ -51,12 +51,13 @@ class SpaceCopier:
         throttle: Throttle | None = None,
         legacy: bool = False,
         on_corrupt: Literal["stop", "list"] = "stop",
+        extended: bool = False,
         progress: Callable[[int, int], None] = lambda _done, _total: None,
         cancelled: threading.Event | None = None,
     ) -> None:
         self._rules = CopyRules(sink, family, LEGACY_CHUNK_BYTES if legacy else CHUNK, on_corrupt)
         self._threads = min(threads, LEGACY_THREADS) if legacy else threads
-        self._legacy = legacy
+        self._legacy, self._extended = legacy, extended
         self._throttle = throttle or Throttle()
         self._progress = progress
         self._cancelled = cancelled or threading.Event()
@@ -92,7 +93,7 @@ class SpaceCopier:
     def _run(self, work: _Work) -> None:
         """One thread: take chunks until there are none."""
         try:
-            checker = Checker(self._rules.chunk_bytes, legacy=self._legacy, pause=work.pause)
+            checker = Checker(self._rules.chunk_bytes, legacy=self._legacy, pause=work.pause, extended=self._extended)
             while work.step(checker, self._throttle):
                 pass
         except _StoppedError:

@@ -40,14 +40,15 @@ class Findings:
 class Checker:
     """One thread's buffer, and the verification of what is in it.
 
-    ``chunk_bytes``: size of the buffer. ``pause`` sleeps, and raises when the copy is to stop.
+    ``chunk_bytes``: size of the buffer. ``pause`` sleeps, and raises when the copy is to stop. ``extended``: a page
+    that only says it is encrypted is a bad one, see ``ChunkVerifier.disguised``.
     """
 
-    def __init__(self, chunk_bytes: int, *, legacy: bool, pause: Pause) -> None:
+    def __init__(self, chunk_bytes: int, *, legacy: bool, pause: Pause, extended: bool = False) -> None:
         self.view = memoryview(mmap.mmap(-1, chunk_bytes))
         self._block = memoryview(mmap.mmap(-1, _MAX_PAGE_BYTES))
         self._second: memoryview | None = None
-        self._legacy, self.pause = legacy, pause
+        self._legacy, self.pause, self._extended = legacy, pause, extended
         self._cache = PageCache()
         self._verifiers: dict[tuple[object, ...], ChunkVerifier] = {}
 
@@ -75,7 +76,8 @@ class Checker:
             wanted = [i for i in verifier.changed(length, since) if i not in passed_over]
         if not wanted:
             return wanted
-        bad, opaque = verifier.bad(length, None if since is None else wanted), verifier.unverifiable(length)
+        bad = self._bad(verifier, length, None if since is None else wanted)
+        opaque = verifier.unverifiable(length)
         if not bad and not opaque:
             return wanted
         mine = (set(wanted) - passed_over).__contains__
@@ -85,6 +87,10 @@ class Checker:
         stay_bad += self._reread_opaque(source, offset, opaque, page_size, found)
         found.corrupt += [first + i for i in sorted(stay_bad)]
         return wanted
+
+    def _bad(self, verifier: ChunkVerifier, length: int, only: list[int] | None = None) -> list[int]:
+        bad = verifier.bad(length, only)
+        return sorted({*bad, *verifier.disguised(length)}) if self._extended else bad
 
     def _verifier(self, view: memoryview, geometry: Geometry) -> ChunkVerifier:
         """Made once per kind of tablespace, not once per tablespace: it holds a slice for every page."""
@@ -121,7 +127,7 @@ class Checker:
             found.shrunk(at)
             return True
         self.view[index * n : (index + 1) * n] = block[inside : inside + n]
-        return inside // n not in self._verifier(block, geometry).bad(got)
+        return inside // n not in self._bad(self._verifier(block, geometry), got)
 
     def _reread_opaque(
         self, source: Source, offset: int, opaque: list[int], page_size: int, found: Findings

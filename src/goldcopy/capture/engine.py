@@ -60,6 +60,7 @@ Finish = Callable[[Manifest], Manifest]
 @dataclass(frozen=True, kw_only=True)
 class CaptureOptions:
     """How to copy. ``on_corrupt``: ``stop`` at a page that stays bad, or ``list`` it and go on.
+    ``extended_validation``: a page that says it is encrypted and is not, is bad.
 
     ``always_delta``: in an increment, what is new is stored as a delta of all its pages, as the peers have it.
     ``plain_from_base``: leave out other files that are provably as in the base. ``wanted``: which paths to take,
@@ -71,6 +72,7 @@ class CaptureOptions:
     bytes_per_s: int = 0
     iops: int = 0
     on_corrupt: Literal["stop", "list"] = "stop"
+    extended_validation: bool = False
     consumer: bool = True
     always_delta: bool = False
     plain_from_base: bool = True
@@ -245,6 +247,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
             throttle=self._throttle,
             legacy=self._instance.dialect.legacy_checksums,
             on_corrupt=self._options.on_corrupt,
+            extended=self._options.extended_validation,
             progress=self._progress,
             cancelled=self._cancelled,
         )

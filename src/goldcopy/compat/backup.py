@@ -24,7 +24,7 @@ from goldcopy.compat.plugins import plugin_settings
 from goldcopy.compat.session import account_of, check_privileges, lock_policy
 from goldcopy.compat.sinks import open_sink, packing_of
 from goldcopy.dialect.peers import Peer, peer_of
-from goldcopy.errors import BackupInvalid, GoldcopyError, UsageError
+from goldcopy.errors import BackupInvalid, GoldcopyError, PageCorrupt, TargetRefused, UsageError
 from goldcopy.formats import Lsn
 from goldcopy.image.chain import Image, Member
 from goldcopy.image.manifest import MANIFEST_NAME, Manifest, load
@@ -48,6 +48,8 @@ def backup(settings: Settings, call: Call, log: Log) -> Manifest:
     """Take the backup. Raises what the engine raises; nothing half-made is left then, and all locks are given back."""
     check_combinations(settings)
     filters = filters_of(settings)
+    if not settings.text("stream"):
+        _make_target(call.target_dir)
     account = account_of(settings, call.environ)
     shown = account.socket or "not set"
     log.note(
@@ -67,6 +69,14 @@ def backup(settings: Settings, call: Call, log: Log) -> Manifest:
     return manifest
 
 
+def _make_target(directory: str) -> None:
+    """The originals make it before anything else, and scripts rely on its being there after a failure, too."""
+    try:
+        os.makedirs(directory, 0o750, exist_ok=True)
+    except OSError as e:
+        raise TargetRefused(f"cannot make the directory {directory}: {e.strerror}") from e
+
+
 def _capture(
     settings: Settings, call: Call, instance: Instance, peer: Peer, base: BackupBase | None, filters: Filters, log: Log
 ) -> tuple[DirectoryForm, Manifest]:
@@ -78,7 +88,10 @@ def _capture(
         Capture(instance, sink, base, _capture_options(settings, filters, peer, spool), log.emit) as capture,
     ):
         form = DirectoryForm(sink, _facts(settings, call, instance, peer, spool))
-        return form, take(capture, log.emit, form)
+        try:
+            return form, take(capture, log.emit, form)
+        except PageCorrupt as e:
+            raise PageCorrupt(f"Database page corruption detected: {e.message}", hint=e.hint) from e
 
 
 # -- what was asked for -----------------------------------------------------------------------
@@ -133,6 +146,7 @@ def _capture_options(settings: Settings, filters: Filters, peer: Peer, spool: st
         threads=settings.number("parallel"),
         iops=settings.number("throttle"),
         on_corrupt="list" if settings.flag("log-innodb-page-corruption") else "stop",
+        extended_validation=settings.flag("extended-validation"),
         consumer=settings.flag("register-redo-log-consumer") or settings.face.mariadb,
         always_delta=True,
         plain_from_base=False,

@@ -26,6 +26,8 @@ _SKIPPED_AT_TOP = re.compile(
     r"|ddl_recovery(-backup)?\.log|ddl\.log|ddl_log\.log|tc\.log|gvwstate\.dat|grastate\.dat|galera\.cache"
     r"|gcache\.page\..*|ring\.buffer.*|multi-(master|source)\.info|(master|relay-log)([-.].*)?\.info|core(\.\d+)?"
     r"|innodb_status\.\d+|\.nfs.*|aria_log\.tmp|.*\.lower-test"
+    # what a restore left of the backup that it came from
+    r"|(xtrabackup|mariadb_backup)_\w+|backup-my\.cnf|innodb_corrupted_pages|goldcopy\..*"
     # keys, and configuration that holds a password or token; component_keyring_file.cnf holds a path only
     r"|(component_)?keyring((?!\.cnf).)*|component_keyring_(?!file\.cnf).*"
 )

@@ -72,12 +72,10 @@ OPTIONS: tuple[Option, ...] = (
     ),
     number("dump-innodb-buffer-pool-timeout", R.XB, "Seconds to wait for that dump.", 10),
     number("dump-innodb-buffer-pool-pct", R.XB, "Percentage of the buffer pool to dump.", 0, maximum=100),
-    ignored(
-        flag(
-            "extended-validation",
-            R.MB,
-            "Every page is verified by its checksum, encrypted ones by the checksum that they carry.",
-        )
+    flag(
+        "extended-validation",
+        R.MB,
+        "Also find pages that say they are encrypted and are not. Every page is verified by its checksum anyway.",
     ),
     ignored(
         flag(

@@ -237,6 +237,18 @@ class ChunkVerifier:
             return sums.innodb_wrong(self._view, self._n, wrong)
         return wrong
 
+    def disguised(self, length: int) -> list[int]:
+        """Indices of MariaDB's pages that say they are encrypted and are not, ascending.
+
+        With the older sums an encrypted page keeps its plain sum at 0 and has the one of its encrypted bytes at 30,
+        behind the key version (fil0crypt.cc, fil_space_encrypt). Where both are the same nothing was encrypted.
+        """
+        if not self._mariadb or self._geometry.checksum is not Checksum.CRC32:
+            return []
+        words = _every_page(f"I22xII{self._n - 34}x", length // self._n).unpack_from(self._view)
+        rows = enumerate(zip(words[::3], words[1::3], words[2::3], strict=True))
+        return [i for i, (plain, key_version, encrypted) in rows if key_version and plain and plain == encrypted]
+
     def unverifiable(self, length: int) -> list[int]:
         """Indices of the pages that carry no sum on disk, so that nobody can tell whether they are torn."""
         opaque = sums.MARIADB_OPAQUE_TYPES if self._mariadb else sums.MYSQL_OPAQUE_TYPES
