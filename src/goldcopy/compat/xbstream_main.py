@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -154,6 +155,8 @@ def read_key(text: str | None, path: str | None) -> bytes:
 
 def run(program: str, work: Callable[[], None]) -> int:
     """Run ``work``; its errors go to stderr. The exit status, 0 or 1, as the peers' programs have it."""
+    # so that what is half-written is removed
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         work()
     except GoldcopyError as e:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,22 @@ def test_damage_is_status_1(tmp_path):
         assert b"Traceback" not in done.stderr
         (tmp_path / "out" / "t").unlink(missing_ok=True)
         assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_killed_extraction_leaves_whole_files_only(tmp_path):
+    code = "import sys; from goldcopy.compat.xbstream_main import mbstream as f; sys.exit(f())"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, "-x", "-C", str(tmp_path)], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdin.write(file("whole", b"1") + file("half", b"x" * 100000)[:-1000])
+        process.stdin.flush()
+        deadline = time.monotonic() + 20
+        while len(os.listdir(tmp_path)) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(os.listdir(tmp_path)) == 2
+        process.terminate()
+        assert process.wait(20) == 1
+    assert os.listdir(tmp_path) == ["whole"]
 
 
 def test_decrypted_and_decompressed(tmp_path):
