@@ -12,7 +12,7 @@ from goldcopy.compat import infofiles
 from goldcopy.compat.infofiles import Checkpoints, Info
 from goldcopy.dialect.peers import Peer
 from goldcopy.errors import TargetRefused
-from goldcopy.formats.redo import log_files, rebuild
+from goldcopy.formats.redo import rebuild
 from goldcopy.image.manifest import Manifest, Redo
 from goldcopy.image.sink import FileWriter, Sink
 from goldcopy.restore.recovery import window_of
@@ -117,16 +117,14 @@ class DirectoryForm:
         if not self._facts.spool:
             return manifest.redo
         window = window_of(manifest)
-        (file,) = log_files(window, force_fresh=True)
         out = self._sink.put_file(self._peer.redo_name)
         with open(self._facts.spool, "rb", buffering=0) as stored:
             for piece in rebuild(window, lambda at, n: os.pread(stored.fileno(), n, at), force_fresh=True):
                 _skip_to(out, piece.offset)
                 out.write(piece.data)
-        _skip_to(out, file.size)
         sums = out.finish()
         return msgspec.structs.replace(
-            manifest.redo, stored_as=self._peer.redo_name, rebuilt=True, size=file.size, sums=sums
+            manifest.redo, stored_as=self._peer.redo_name, rebuilt=True, size=out.size, sums=sums
         )
 
     def _binlog(self, manifest: Manifest) -> None:

@@ -13,9 +13,9 @@ from goldcopy.events import Emit, Note, Phase, Warn
 from goldcopy.formats import Lsn
 from goldcopy.formats.redo import Window
 from goldcopy.image.chain import Image
-from goldcopy.image.manifest import BINLOG_TAIL_NAME, REDO_NAME, Manifest, Position, Space
+from goldcopy.image.manifest import BINLOG_TAIL_NAME, Manifest, Position, Space
 from goldcopy.restore.materialise import Placement
-from goldcopy.restore.redo_files import write_logs
+from goldcopy.restore.redo_files import lay_logs
 from goldcopy.restore.remote import Remote, confined, shown
 from goldcopy.server.process import RecoveryRun, find_server_binary
 
@@ -70,7 +70,7 @@ def recover(image: Image, placement: Placement, options: RecoveryOptions, emit: 
     dialect = choose(manifest.server.version, force=True)
     binary = find_server_binary(dialect.family, manifest.server.version, options.binary, force=options.force)
     emit(Phase("recover", f"crash recovery by {binary}"))
-    logs = write_logs(window_of(manifest), os.path.join(image.directory, REDO_NAME), datadir)
+    logs = lay_logs(manifest.redo, window_of(manifest), image.directory, datadir)
     tail = _place_binlog_tail(image, datadir)
     server_options = [
         *dialect.recovery_options(

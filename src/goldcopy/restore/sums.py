@@ -12,7 +12,7 @@ from goldcopy.errors import BackupInvalid
 from goldcopy.formats.chunksum import CHUNK, chunk_sum, decode, encode
 from goldcopy.formats.innodb.page import TRX_SYS_PAGE, ChunkVerifier, doublewrite_pages, geometry, is_unwritten
 from goldcopy.image.chain import stored_name
-from goldcopy.image.manifest import BINLOG_TAIL_NAME, REDO_NAME, Manifest, Plain, Space
+from goldcopy.image.manifest import BINLOG_TAIL_NAME, Manifest, Plain, Space
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,10 @@ def damages(manifest: Manifest, directory: str) -> Iterator[Damage | int]:
         if plain.stored == "file":
             yield from _compare(directory, plain.path, plain.sums)
     if manifest.state == "backup":
-        yield from _compare(directory, REDO_NAME, manifest.redo.sums)
-        if manifest.redo.size < manifest.redo.end - manifest.redo.start:
-            yield Damage(REDO_NAME, f"the redo window has {manifest.redo.size} bytes and ends before its end LSN")
+        redo = manifest.redo
+        yield from _compare(directory, redo.stored_as, redo.sums)
+        if not redo.rebuilt and redo.size < redo.end - redo.start:
+            yield Damage(redo.stored_as, f"the redo window has {redo.size} bytes and ends before its end LSN")
         if manifest.binlog_tail:
             yield from _length(directory, BINLOG_TAIL_NAME, manifest.binlog_tail)
 

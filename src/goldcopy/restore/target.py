@@ -15,12 +15,12 @@ from goldcopy.errors import NoSpace, TargetRefused, UsageError
 from goldcopy.events import Emit
 from goldcopy.image import osfile
 from goldcopy.image.chain import Image
-from goldcopy.image.manifest import MANIFEST_NAME, REDO_NAME, Manifest, dump
+from goldcopy.image.manifest import MANIFEST_NAME, Manifest, dump
 from goldcopy.restore.durable import write_file
 from goldcopy.restore.exchange import take_place
 from goldcopy.restore.materialise import Materialiser, Placement
 from goldcopy.restore.recovery import Recovered, RecoveryOptions, recover, window_of
-from goldcopy.restore.redo_files import write_logs
+from goldcopy.restore.redo_files import lay_logs
 from goldcopy.restore.sums import resum
 
 # Their presence means that another server's data lies here, whatever the user says about non-empty directories.
@@ -159,7 +159,8 @@ class Target(contextlib.AbstractContextManager["Target"]):
     def write_logs(self) -> None:
         """Only write the redo log: what is left is a crashed server, for whoever wants to start it himself."""
         with _writing(self._dir):
-            write_logs(window_of(self._image.newest), os.path.join(self._image.directory, REDO_NAME), self._dir)
+            newest = self._image.newest
+            lay_logs(newest.redo, window_of(newest), self._image.directory, self._dir)
 
     def write_prepared_manifest(self) -> Manifest:
         """The manifest of a directory that is a clean data directory now, its checksums made anew."""
