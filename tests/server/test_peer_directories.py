@@ -14,10 +14,13 @@ from pathlib import Path
 import pytest
 
 from goldcopy.compat.copyback import CopyBackRequest, copy_back
+from goldcopy.compat.infofiles import Checkpoints, Info
 from goldcopy.compat.prepare import PrepareRequest, prepare
+from goldcopy.dialect.peers import peer_of
 from goldcopy.errors import BackupInvalid, KeyMissing, TargetRefused
 from goldcopy.events import Event, Note, silent
-from lab import schema
+from goldcopy.image.manifest import load
+from lab import program, schema
 from lab.load import USUAL, Load
 from lab.oracle import Point, check_restored, snapshot
 from lab.server import LabServer
@@ -158,6 +161,7 @@ def test_what_the_real_tool_prepared_takes_our_increments_too(
 
 _CHILD = """
 import sys
+from goldcopy.compat.infofiles import Checkpoints, Info
 from goldcopy.compat.prepare import PrepareRequest, prepare
 from goldcopy.events import silent
 prepare(PrepareRequest(target_dir=sys.argv[1], incremental_dir=sys.argv[2], mysqld=sys.argv[3]), silent)
@@ -335,3 +339,47 @@ def test_increments_are_refused_out_of_order(make_server: MakeServer, lab_dir: P
     our_prepare(source, full, chain[1])
     our_prepare(source, full, chain[2])
     assert os.path.exists(full / "mariadb_backup_checkpoints")
+
+
+def as_theirs(backup: Path) -> Path:
+    """A backup of ours in the layout of XtraBackup's directories."""
+    manifest = load(str(backup))
+    peer = peer_of(manifest.server.family, manifest.server.version)
+    (backup / "xtrabackup_checkpoints").write_text(Checkpoints.of(manifest).render(peer))
+    (backup / "xtrabackup_info").write_text(Info.of(manifest, mariadb=False).render(peer))
+    (backup / "goldcopy.redo").rename(backup / "xtrabackup_logfile")
+    return backup
+
+
+@pytest.mark.parametrize("server_name", ["mysql-9.7", "mysql-8.0", "mysql-5.6"])
+def test_increments_of_mysql_are_merely_overlaid_and_recovered_once(
+    server_name: str, make_server: MakeServer, lab_dir: Path
+) -> None:
+    """Redo-only passes for a full backup and two increments, the last pass recovers; --rollback-prepared-trx."""
+    source = make_server(server_name)
+    schema.setup(source)
+    source.sql("CREATE TABLE bank.pending (id INT PRIMARY KEY) ENGINE=InnoDB")
+    source.sql("XA START 'x','y',7", "INSERT INTO bank.pending VALUES (1)", "XA END 'x','y',7", "XA PREPARE 'x','y',7")
+    chain: list[Path] = []
+    with Load(source, seed=12) as running:
+        for number in range(3):
+            time.sleep(BETWEEN_S)
+            running.check()
+            program.backup(source, lab_dir / f"b{number}", chain[-1] if chain else None)
+            chain.append(lab_dir / f"b{number}")
+    point = program.point(chain[-1])
+    full, *increments = map(as_theirs, chain)
+    our_prepare(source, full, apply_log_only=True)
+    for increment in increments:
+        our_prepare(source, full, increment, apply_log_only=True)
+    with pytest.raises(BackupInvalid, match="not fully prepared"):
+        copy_back(CopyBackRequest(target_dir=str(full), datadir=str(lab_dir / "early")), silent)
+    our_prepare(source, full, rollback_prepared=True)
+    our_prepare(source, full)
+    copy = restored(source, full, lab_dir / "copy")
+    assert not copy.sql("XA RECOVER")
+    # here it is decided outside of the binlog, as in the backup
+    source.sql("SET SESSION sql_log_bin = 0", "XA ROLLBACK 'x','y',7")
+    want = snapshot(source)
+    source.stop()
+    check_restored(want, copy, point, source.binlogs())

@@ -16,6 +16,7 @@ from goldcopy.restore.durable import write_file
 from goldcopy.restore.export import ExportRequest, export_tables
 from goldcopy.restore.inplace import Overlay, replace_directory
 from goldcopy.restore.preconditions import check_key_files, wait_for_other_server
+from goldcopy.restore.recovery import RecoveryOptions
 from goldcopy.restore.redo_only import RedoRequest, apply_redo, discard_saved
 
 PENDING_NAME = "goldcopy.increment"
@@ -174,14 +175,11 @@ def _recover(target: PeerDir, increment: PeerDir | None, request: PrepareRequest
     force = _force_recovery(request, emit)
     if target.family == "mysql":
         if not request.apply_log_only:
-            finish_mysql(
-                read_peer_dir(target.directory),
-                request.memory_bytes,
-                request.mysqld,
-                request.server_options,
-                request.force_binary,
-                emit,
-            )
+            options = RecoveryOptions(
+                binary=request.mysqld, memory_bytes=request.memory_bytes, extra=request.server_options,
+                force=request.force_binary,
+            )  # fmt: skip
+            finish_mysql(read_peer_dir(target.directory), options, emit, decide_xa=request.rollback_prepared)
         return _write_checkpoints(target, increment, last=not request.apply_log_only)
     newest = increment or target
     emit(Note("Starting InnoDB instance for recovery."))

@@ -26,9 +26,6 @@ def check_base(target: PeerDir, increment: PeerDir) -> None:
         )
 
 
-def finish_mysql(
-    target: PeerDir, memory_bytes: int, mysqld: str, extra: tuple[str, ...], force_binary: bool, emit: Emit
-) -> None:
-    """Recover the directory: what is open is rolled back."""
-    options = RecoveryOptions(binary=mysqld, memory_bytes=memory_bytes, extra=extra, force=force_binary)
-    recover_in_place(target.directory, options, emit)
+def finish_mysql(target: PeerDir, options: RecoveryOptions, emit: Emit, *, decide_xa: bool) -> None:
+    """Recover the directory: what is open is rolled back, XA PREPARED transactions too if ``decide_xa``."""
+    recover_in_place(target.directory, options, emit, decide_xa=decide_xa)

@@ -19,6 +19,7 @@ from goldcopy.restore.durable import write_file
 from goldcopy.restore.materialise import Placement
 from goldcopy.restore.recovery import RecoveryOptions, memory_for, recover
 from goldcopy.restore.sums import resum
+from goldcopy.restore.xa import rollback_prepared
 from goldcopy.server.process import RecoveryRun, find_server_binary
 
 PEER_REDO_NAME = "xtrabackup_logfile"
@@ -38,29 +39,33 @@ def take_over(directory: str, newest: Manifest) -> None:
     write_file(os.path.join(directory, MANIFEST_NAME), dump(manifest))
 
 
-def recover_in_place(directory: str, options: RecoveryOptions, emit: Emit) -> None:
-    """Recover, roll back, and mark the manifest as prepared. Nothing to do when it is prepared.
+def recover_in_place(directory: str, options: RecoveryOptions, emit: Emit, *, decide_xa: bool = False) -> None:
+    """Recover, roll back, and mark the manifest as prepared. ``decide_xa``: roll XA PREPARED transactions back too.
 
     Raises RecoveryFailed and what ``recover`` raises; the same call may be made again afterwards.
     """
     manifest = load(directory)
-    if manifest.state == "prepared":
-        emit(Note("the directory has been recovered before; nothing to do"))
-        return
     mark = os.path.join(directory, RECOVERING_NAME)
-    if os.path.exists(mark):
-        _go_on(directory, manifest, options, emit)
+    if manifest.state == "prepared":
+        emit(Note("the directory has been recovered before"))
+    elif os.path.exists(mark):
+        emit(Phase("recover", "an interrupted recovery goes on"))
+        _run_again(directory, manifest, options, emit)
     else:
         _begin(directory, manifest, options, emit)
+    if decide_xa:
+        _run_again(directory, manifest, options, emit, decide_xa=True)
     finished = msgspec.structs.replace(resum(manifest, directory), state="prepared", binlog_tail=0)
     write_file(os.path.join(directory, MANIFEST_NAME), dump(finished))
-    os.unlink(mark)
+    if os.path.exists(mark):
+        os.unlink(mark)
 
 
 def _begin(directory: str, manifest: Manifest, options: RecoveryOptions, emit: Emit) -> None:
     ours = os.path.join(directory, REDO_NAME)
     theirs = os.path.join(directory, PEER_REDO_NAME)
     borrowed = not os.path.exists(ours) and os.path.exists(theirs)
+    _grow(directory, manifest)
     if borrowed:
         os.link(theirs, ours)
     try:
@@ -71,11 +76,20 @@ def _begin(directory: str, manifest: Manifest, options: RecoveryOptions, emit: E
             os.unlink(ours)
 
 
-def _go_on(directory: str, manifest: Manifest, options: RecoveryOptions, emit: Emit) -> None:
-    """Start the server on what an interrupted recovery left."""
+def _grow(directory: str, manifest: Manifest) -> None:
+    """Tablespaces that grew after they had been copied: the redo writes into what is a hole here."""
+    for space in manifest.spaces:
+        path = os.path.join(directory, space.path)
+        if os.path.getsize(path) < space.size_final:
+            os.truncate(path, space.size_final)
+
+
+def _run_again(
+    directory: str, manifest: Manifest, options: RecoveryOptions, emit: Emit, *, decide_xa: bool = False
+) -> None:
+    """Start the server on the logs of its own that are there."""
     dialect = choose(manifest.server.version, force=True)
     binary = find_server_binary(dialect.family, manifest.server.version, options.binary, force=options.force)
-    emit(Phase("recover", f"interrupted recovery goes on: {binary}"))
     base = os.path.basename(manifest.position.binlog_file).rpartition(".")[0]
     tail = base if base and os.path.exists(os.path.join(directory, base + ".index")) else ""
     server_options = [
@@ -83,13 +97,18 @@ def _go_on(directory: str, manifest: Manifest, options: RecoveryOptions, emit: E
             manifest.server.variables, log_bytes=64 << 20, log_files=1, binlog=tail,
             memory_bytes=memory_for(manifest.redo.size, options.memory_bytes),
         ),
+        *(["--skip-grant-tables"] if decide_xa else []),
         *options.extra,
     ]
     log = os.path.join(directory, _LOG_NAME)
     with RecoveryRun(binary, directory, server_options, log, emit) as run:
         run.wait_ready()
+        if decide_xa:
+            rollback_prepared(run.socket_path, emit)
         run.stop()
         errors = dialect.log_errors(run.log_text())
     if errors:
         raise RecoveryFailed("the server reported errors while it recovered:\n  " + "\n  ".join(errors[:10]))
-    os.unlink(log)
+    for name in (_LOG_NAME, "auto.cnf"):
+        if os.path.exists(os.path.join(directory, name)):
+            os.unlink(os.path.join(directory, name))
