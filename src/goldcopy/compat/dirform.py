@@ -18,6 +18,7 @@ from goldcopy.image.sink import FileWriter, Sink
 from goldcopy.restore.recovery import window_of
 
 _CORRUPT_NAME = "innodb_corrupted_pages"
+_POOL_FILE, _POOL_FILE_DEFAULT = "innodb_buffer_pool_filename", "ib_buffer_pool"
 _TAIL_READ_BYTES = 1 << 20
 
 
@@ -81,11 +82,13 @@ class DirectoryForm:
         out.finish()
 
     def _config(self) -> str:
-        text = infofiles.config(self._facts.variables, self._peer)
+        variables = dict(self._facts.variables)
+        if self._peer.mariadb and variables.get(_POOL_FILE) == _POOL_FILE_DEFAULT:
+            # only what was set stands there
+            del variables[_POOL_FILE]
+        text = infofiles.config(variables, self._peer)
         lines = "".join(line + "\n" for line in self._facts.plugin_settings)
-        # before the blank lines at the end
-        body = text.rstrip("\n")
-        return body + "\n" + lines + text[len(body) + 1 :]
+        return text[:-1] + lines + text[-1:]
 
     def _corrupt_pages(self, manifest: Manifest) -> None:
         lines = [

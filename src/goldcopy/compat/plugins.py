@@ -16,13 +16,21 @@ def plugin_settings(instance: Instance) -> tuple[str, ...]:
 
     What is a secret stays out: a key that stands in the server's option file in plain text must be given again.
     """
-    rows = instance.session.rows(_QUERY)
+    rows = [(str(name), str(library), str(where)) for name, library, where in instance.session.rows(_QUERY)]
     if not rows:
         return ()
-    lines = ["plugin_load=" + ";".join(f"{name}={library}" for name, library, _ in rows)]
-    lines.append(f"plugin_dir={rows[0][2]}")
-    for name, _, _ in rows:
-        for variable, value in instance.session.rows(f"SHOW GLOBAL VARIABLES LIKE '{name}\\_%'"):
-            if not is_secret(str(variable), str(value)):
-                lines.append(f"{variable}={value}")
-    return tuple(lines)
+    loads = ";".join(f"{name}={library.removesuffix('.so')}" for name, library, _ in rows)
+    variables = [pair for name, _, _ in rows for pair in _variables_of(instance, name)]
+    encrypts_log = "1" if instance.variables.get("innodb_encrypt_log", "").upper() == "ON" else "0"
+    return (
+        f'plugin_dir="{rows[0][2]}"',
+        f"plugin_load={loads}",
+        *(f"{name}={value}" for name, value in variables if not is_secret(name, value)),
+        f"innodb_encrypt_log={encrypts_log}",
+        f"innodb_encrypt_tables={instance.variables.get('innodb_encrypt_tables', 'OFF')}",
+    )
+
+
+def _variables_of(instance: Instance, plugin: str) -> list[tuple[str, str]]:
+    rows = instance.session.rows(f"SHOW GLOBAL VARIABLES LIKE '{plugin}\\_%'")
+    return [(str(name), str(value)) for name, value in rows]

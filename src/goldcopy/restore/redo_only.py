@@ -132,6 +132,9 @@ def server_options(
     variables: Mapping[str, str] = {n: v for n, v in settings if (n, v) not in keys}
     options = dialect.recovery_options(variables, log_bytes=log_bytes, log_files=1, memory_bytes=memory_bytes)
     options += [f"--{_key_option(name)}={value}" for name, value in keys]
+    if of_plugins:
+        # the source's server had accepted them
+        options.append("--plugin-maturity=unknown")
     if variables.get("innodb_compression_level"):
         options.append(f"--innodb-compression-level={variables['innodb_compression_level']}")
     return options
