@@ -141,7 +141,7 @@ def test_a_chain_of_the_real_tool_is_restored_exactly(
     check_restored(want, copy, point_of(increments[-1]), source.binlogs())
 
 
-@pytest.mark.parametrize("server_name", ["mariadb-11.8", "mariadb-10.11", "mariadb-10.5"])
+@pytest.mark.parametrize("server_name", ["mariadb-11.8", "mariadb-10.5"])
 def test_what_the_real_tool_prepared_takes_our_increments_too(
     server_name: str, make_server: MakeServer, lab_dir: Path
 ) -> None:
@@ -359,7 +359,10 @@ def test_increments_of_mysql_are_merely_overlaid_and_recovered_once(
     source = make_server(server_name)
     schema.setup(source)
     source.sql("CREATE TABLE bank.pending (id INT PRIMARY KEY) ENGINE=InnoDB")
-    source.sql("XA START 'x','y',7", "INSERT INTO bank.pending VALUES (1)", "XA END 'x','y',7", "XA PREPARE 'x','y',7")
+    # 5.6 rolls it back as soon as its session ends
+    survives = server_name != "mysql-5.6"
+    if survives:
+        source.sql("XA START 'x','y',7", "INSERT INTO bank.pending VALUES (1)", "XA END 'x','y',7", "XA PREPARE 'x','y',7")
     chain: list[Path] = []
     with Load(source, seed=12) as running:
         for number in range(3):
@@ -379,7 +382,8 @@ def test_increments_of_mysql_are_merely_overlaid_and_recovered_once(
     copy = restored(source, full, lab_dir / "copy")
     assert not copy.sql("XA RECOVER")
     # here it is decided outside of the binlog, as in the backup
-    source.sql("SET SESSION sql_log_bin = 0", "XA ROLLBACK 'x','y',7")
+    if survives:
+        source.sql("SET SESSION sql_log_bin = 0", "XA ROLLBACK 'x','y',7")
     want = snapshot(source)
     source.stop()
     check_restored(want, copy, point, source.binlogs())

@@ -1,0 +1,143 @@
+"""Marks of DDL, copy-back and decompressing on directories that need no server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from goldcopy.compat.copyback import CopyBackRequest, copy_back
+from goldcopy.compat.ddlmarks import apply_marks
+from goldcopy.compat.decompress import DecompressRequest, decompress
+from goldcopy.compat.peerdir import parse_settings, read_peer_dir
+from goldcopy.errors import BackupInvalid, TargetRefused, Unsupported
+from goldcopy.events import silent
+from goldcopy.image.codecs import Zstd
+
+CHECKPOINTS = "backup_type = log-applied\nfrom_lsn = 0\nto_lsn = 5\nlast_lsn = 6\n"
+
+
+def backup(root: Path, **files: str) -> Path:
+    """A prepared backup; ``__`` in a name stands for a slash."""
+    home = root / "backup"
+    for name, text in {"xtrabackup_checkpoints": CHECKPOINTS, "d__t.ibd": "table", **files}.items():
+        path = home / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return home
+
+
+def names(folder: Path) -> set[str]:
+    """All files, relative."""
+    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+
+
+def test_marks_drop_exchange_and_renew_tables(tmp_path: Path) -> None:
+    home = backup(tmp_path, **{
+        "d__t.del": "", "d__a.ibd": "a", "d__a.ren": "d/b", "d__b.ibd": "b", "d__b.ren": "e/a",
+        "d__n.new": "fresh", "d__n.ibd": "stale",
+    })  # fmt: skip
+    apply_marks(str(home))
+    apply_marks(str(home))
+    found = {str(p.relative_to(home)): p.read_text() for p in home.rglob("*.*") if p.is_file()}
+    assert found == {"d/b.ibd": "a", "e/a.ibd": "b", "d/n.ibd": "fresh"}
+
+
+def test_a_rename_mark_cannot_lead_out_of_the_backup(tmp_path: Path) -> None:
+    home = backup(tmp_path, **{"d__t.ren": "../../outside"})
+    with pytest.raises(BackupInvalid):
+        apply_marks(str(home))
+    assert (home / "d/t.ibd").exists()
+
+
+def test_a_failed_copy_back_takes_its_files_back(tmp_path: Path) -> None:
+    home = backup(tmp_path, ibdata1="system")
+    (home / "d/u.ibd").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(TargetRefused):
+        copy_back(CopyBackRequest(target_dir=str(home), datadir=str(tmp_path / "data")), silent)
+    assert names(tmp_path / "data") == set()
+    assert "d/t.ibd" in names(home)
+
+
+def test_no_file_is_overwritten_even_in_a_directory_that_may_hold_others(tmp_path: Path) -> None:
+    home = backup(tmp_path, ibdata1="system")
+    data = tmp_path / "data"
+    (data / "d").mkdir(parents=True)
+    (data / "d/t.ibd").write_text("mine")
+    for move in (False, True):
+        with pytest.raises(TargetRefused, match="File exists"):
+            copy_back(
+                CopyBackRequest(target_dir=str(home), datadir=str(data), force_non_empty=True, move=move), silent
+            )
+        assert names(data) == {"d/t.ibd"}
+        assert (data / "d/t.ibd").read_text() == "mine"
+        assert "ibdata1" in names(home)
+
+
+def test_what_is_ours_and_what_only_tells_of_the_backup_is_not_copied(tmp_path: Path) -> None:
+    home = backup(tmp_path, **{
+        "goldcopy.manifest": "", "backup-my.cnf": "", "xtrabackup_binlog_info": "b\t1\n", "xtrabackup_info": "uuid = 1\n",
+        "d__x.ibd.qp": "", "d__x.ibd": "x",
+    })  # fmt: skip
+    copy_back(CopyBackRequest(target_dir=str(home), datadir=str(tmp_path / "data")), silent)
+    assert names(tmp_path / "data") == {"d/t.ibd", "d/x.ibd", "xtrabackup_info"}
+
+
+def test_a_table_that_is_there_in_compressed_form_only_is_not_left_out_silently(tmp_path: Path) -> None:
+    home = backup(tmp_path, **{"d__x.ibd.zst": ""})
+    with pytest.raises(BackupInvalid, match=r"d/x\.ibd"):
+        copy_back(CopyBackRequest(target_dir=str(home), datadir=str(tmp_path / "data")), silent)
+    assert not (tmp_path / "data").exists()
+
+
+def test_absolute_and_relative_system_files_go_where_the_server_has_them(tmp_path: Path) -> None:
+    home = backup(tmp_path, ibdata1="1", second="2", undo001="u", **{"d__t.isl": f"{tmp_path}/far/d/t.ibd"})
+    copy_back(
+        CopyBackRequest(
+            target_dir=str(home), datadir=str(tmp_path / "data"), undo_dir="../undo",
+            data_file_path=f"{tmp_path}/abs/ibdata1:6M;second:1M:autoextend",
+        ), silent,
+    )  # fmt: skip
+    assert (tmp_path / "abs/ibdata1").read_text() == "1"
+    assert (tmp_path / "far/d/t.ibd").read_text() == "table"
+    assert (tmp_path / "undo/undo001").read_text() == "u"
+    assert names(tmp_path / "data") == {"second", "d/t.isl"}
+
+
+def test_decompressing_leaves_no_half_file_and_overwrites_nothing(tmp_path: Path) -> None:
+    home = tmp_path / "b"
+    (home / "d").mkdir(parents=True)
+    packed = Zstd().encode(b"rows" * 100000)
+    (home / "d/t.ibd.zst").write_bytes(packed[:-10])
+    with pytest.raises(BackupInvalid):
+        decompress(DecompressRequest(directory=str(home)), silent)
+    assert names(home) == {"d/t.ibd.zst"}
+    (home / "d/t.ibd.zst").write_bytes(packed)
+    (home / "d/t.ibd").write_bytes(b"")
+    assert decompress(DecompressRequest(directory=str(home)), silent) == 1
+    assert (home / "d/t.ibd").read_bytes() == b"rows" * 100000
+    (home / "d/t.ibd").write_bytes(b"prepared meanwhile")
+    with pytest.raises(TargetRefused):
+        decompress(DecompressRequest(directory=str(home), remove_original=True), silent)
+    assert names(home) == {"d/t.ibd.zst", "d/t.ibd"}
+    (home / "d/t.ibd").unlink()
+    decompress(DecompressRequest(directory=str(home), remove_original=True), silent)
+    assert names(home) == {"d/t.ibd"}
+
+
+def test_names_that_no_backup_has_are_not_decompressed(tmp_path: Path) -> None:
+    (tmp_path / "a;b.zst").write_bytes(Zstd().encode(b"x"))
+    with pytest.raises(BackupInvalid):
+        decompress(DecompressRequest(directory=str(tmp_path)), silent)
+
+
+def test_a_mysql_backup_of_xtrabackup_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    home = backup(tmp_path, xtrabackup_info="server_version = 8.0.35\n")
+    with pytest.raises(Unsupported) as refusal:
+        read_peer_dir(str(home))
+    assert "XtraBackup" in refusal.value.hint
+
+
+def test_settings_are_those_of_the_servers_group() -> None:
+    text = '# c\n[client]\nuser=x\n[mysqld]\ninnodb-page-size=4096\nplugin_dir="/p q"\nskip_x\n\n[other]\na=1\n'
+    assert parse_settings(text) == (("innodb_page_size", "4096"), ("plugin_dir", "/p q"), ("skip_x", "1"))
