@@ -21,7 +21,7 @@ from goldcopy.image import codecs
 from goldcopy.image.channel import Channel, fifo_sources
 from goldcopy.image.extract import extract
 
-_READ_BYTES = 1 << 20
+_READ_BYTES = 256 << 10
 _HINT_MODE = "give -c FILE... to pack files, or -x to unpack a stream that comes in on standard input"
 
 

@@ -16,8 +16,9 @@ from typing import IO, TypeAlias
 
 from goldcopy.errors import GoldcopyError, NoSpace, TargetRefused
 
-PIPE_BYTES = 1 << 20
-"""What an unprivileged process may ask of a pipe (``fs.pipe-max-size``); the default is 64 KiB."""
+PIPE_BYTES = 256 << 10
+"""What we ask of a pipe, by default 64 KiB. A megabyte was measured to cost a third more CPU time: its pages are cold
+when they are read."""
 
 FIFO_MODE = 0o600
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
