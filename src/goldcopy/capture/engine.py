@@ -94,6 +94,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         self._stack = contextlib.ExitStack()
         self._cancelled = threading.Event()
         self._started = time.time()
+        self._looked_ns = time.time_ns()
         self._warnings: list[str] = []
         self._spaces = CopiedSpaces()
         self._throttle = Throttle(options.bytes_per_s, options.iops)
@@ -160,14 +161,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         """Keep DDL out for the rest, look at the data directory again by identity, and mend what DDL moved."""
         self._locks.block_ddl()
         listing = self._list()
-        changes = self._spaces.compare(self._chosen(listing.spaces), self._built_without_redo(listing))
-        self._spaces.mend(changes, listing.spaces, self._sink)
-        if changes.fresh or changes.renamed or changes.gone:
-            self._emit(Note(
-                f"DDL meanwhile: {len(changes.fresh)} tablespaces new, {len(changes.renamed)} renamed, "
-                f"{len(changes.gone)} dropped", detail=True,
-            ))
-        self._copy(changes.fresh)
+        self._follow_ddl(listing)
         self._copy_plain(listing)
         self._outside_innodb = listing.has_user_tables_outside_innodb
 
@@ -175,13 +169,14 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         """The consistent point: no commit, plain files as they are now, position and LSN as one."""
         self._locks.block_commit(non_innodb=self._outside_innodb)
         listing = self._list()
+        self._follow_ddl(listing)
         self._copy_plain(listing)
         self._checkpoint_rocksdb(listing.rocksdb_dir)
         self._point, self._end, last_block = self._consistent_point()
         self._follower.finish(self._end, last_block=last_block)
         self._copy_binlog_tail()
         self._locks.assert_held()
-        self._records = self._spaces.records()
+        self._records = self._spaces.records(listing.spaces)
 
     def release(self) -> None:
         """Give the locks back: the server goes on as before."""
@@ -207,11 +202,27 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         self._follower.check()
         return list_files(self._instance)
 
+    def _follow_ddl(self, listing: Listing) -> None:
+        """Make what was copied of the tablespaces what there is now.
+
+        Asked again at the consistent point: where no lock keeps DDL out from before (MySQL), undo tablespaces are
+        truncated, that is, replaced, at any time.
+        """
+        changes = self._spaces.compare(self._chosen(listing.spaces), self._built_without_redo(listing))
+        self._spaces.mend(changes, self._sink)
+        if changes.fresh or changes.renamed or changes.gone:
+            self._emit(Note(
+                f"DDL meanwhile: {len(changes.fresh)} tablespaces new, {len(changes.renamed)} renamed, "
+                f"{len(changes.gone)} dropped", detail=True,
+            ))
+        self._copy(changes.fresh)
+
     def _built_without_redo(self, listing: Listing) -> frozenset[str]:
         """Where nothing keeps DDL away, MySQL 5.7 may have published indexes whose pages were never in the redo."""
         if self._instance.dialect.locks.guard:
             return frozenset()
-        return altered_since(listing.plain, int(self._started * 1e9))
+        since, self._looked_ns = self._looked_ns, time.time_ns()
+        return altered_since(listing.plain, since)
 
     def _chosen(self, files: tuple[FileRef, ...] | list[FileRef]) -> list[FileRef]:
         wanted = self._options.wanted
@@ -252,8 +263,9 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
             cancelled=self._cancelled,
         )
         started = time.time_ns()
-        for file, result in zip(chosen, copier.copy(jobs), strict=True):
-            self._spaces.add(file, result, started)
+        results = copier.copy(jobs)
+        self._spaces.add(results, started)
+        for result in results:
             self._torn += result.torn_rereads
             for page in result.corrupt:
                 text = f"{result.path}: page {page} is corrupt on the server and was copied as it is"
@@ -307,7 +319,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
 
     def _copy_binlog_tail(self) -> None:
         """MySQL decides transactions in doubt by its last binlog: keep it up to the recorded position."""
-        self._tail_bytes = 0
+        self._tail_bytes, self._tail_sums = 0, ""
         if not (self._instance.dialect.binlog_tail and self._point.binlog_file):
             return
         path = self._instance.binlog_path(self._point.binlog_file)
@@ -319,8 +331,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
             raise ServerRefused(f"{path} is shorter than the server's position {self._point.binlog_position}")
         out = self._sink.put_file(BINLOG_TAIL_NAME)
         out.write(data)
-        out.finish()
-        self._tail_bytes = len(data)
+        self._tail_bytes, self._tail_sums = len(data), out.finish()
 
     def _redo_record(self) -> Redo:
         window = self._source.window(self._follower.start_lsn, self._checkpoint, self._end)
@@ -351,6 +362,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
             spaces=self._records,
             plain=plain,
             binlog_tail=self._tail_bytes,
+            binlog_tail_sums=self._tail_sums,
             locks=tuple(LockTime(lock=t.lock, waited_s=t.waited_s, held_s=t.held_s) for t in self._locks.times),
             torn_rereads=self._torn,
             warnings=tuple(self._warnings),

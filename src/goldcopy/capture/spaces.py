@@ -45,17 +45,22 @@ class CopiedSpaces:
     """The results of the copier, by identity, kept true to the data directory."""
 
     def __init__(self) -> None:
+        # with 100,000 tables each further object per table costs megabytes: there is one, the copier's result
         self._by_identity: dict[str, SpaceResult] = {}
-        self._paths: dict[str, FileRef] = {}
-        self._started_ns: dict[str, int] = {}
+        self._started_ns = 0
+        self._again_ns: dict[str, int] = {}
 
-    def add(self, file: FileRef, result: SpaceResult, started_ns: int) -> None:
-        """Take one result. A file that vanished while it was copied is left out: nothing of it is kept."""
-        if result.vanished:
-            return
-        self._by_identity[result.identity] = result
-        self._paths[result.identity] = file
-        self._started_ns[result.identity] = started_ns
+    def add(self, results: Iterable[SpaceResult], started_ns: int) -> None:
+        """Take results. A file that vanished while it was copied is left out: nothing of it is kept.
+
+        ``started_ns``: when their copy began.
+        """
+        if not self._started_ns:
+            self._started_ns = started_ns
+        elif started_ns > self._started_ns:
+            results = list(results)
+            self._again_ns |= {r.identity: started_ns for r in results}
+        self._by_identity |= {r.identity: r for r in results if not r.vanished}
 
     def compare(self, files: Iterable[FileRef], altered: Set[str] = frozenset()) -> Changes:
         """Compare with the data directory as it is now (under a lock that keeps DDL out).
@@ -78,11 +83,11 @@ class CopiedSpaces:
         return Changes(tuple(fresh), tuple(renamed), gone)
 
     def _rewritten(self, result: SpaceResult, file: FileRef) -> bool:
-        if file.mtime_ns < self._started_ns[file.identity] - _TICK_NS:
+        if file.mtime_ns < self._again_ns.get(file.identity, self._started_ns) - _TICK_NS:
             return False
         return result.suspect or imported_since(result, file.source)
 
-    def mend(self, changes: Changes, files: Iterable[FileRef], sink: Sink) -> None:
+    def mend(self, changes: Changes, sink: Sink) -> None:
         """Make the sink's names those of now: drop what is gone, move what was renamed (swaps included)."""
         for path in changes.gone:
             sink.remove_space(path)
@@ -90,18 +95,20 @@ class CopiedSpaces:
             sink.rename_space(old, old + _PARKED)
         for old, new in changes.renamed:
             sink.rename_space(old + _PARKED, new)
-        now = {f.identity: f for f in files}
         gone = set(changes.gone)
         for identity in [i for i, r in self._by_identity.items() if r.path in gone]:
-            del self._by_identity[identity], self._paths[identity], self._started_ns[identity]
-        for identity in self._by_identity:
-            self._paths[identity] = now[identity]
+            del self._by_identity[identity]
 
-    def records(self) -> tuple[Space, ...]:
-        """The manifest's records, with the sizes that the files have now (a file may have grown since)."""
+    def records(self, files: Iterable[FileRef]) -> tuple[Space, ...]:
+        """The manifest's records, with the names and sizes that the files have now (they may have grown since).
+
+        ``files``: the list of now. The results are used up.
+        """
+        now = {f.identity: f for f in files}
         out = []
-        for identity, r in self._by_identity.items():
-            file = self._paths[identity]
+        while self._by_identity:
+            identity, r = self._by_identity.popitem()
+            file = now[identity]
             try:
                 size_now = os.stat(file.source).st_size
             except FileNotFoundError:

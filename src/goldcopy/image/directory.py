@@ -375,10 +375,10 @@ class DirectorySink(contextlib.AbstractContextManager["DirectorySink"]):
             finally:
                 os.close(fd)
 
-    def commit(self, manifest: bytes) -> None:
+    def commit(self, manifest: bytes | bytearray) -> None:
         temporary = MANIFEST_NAME + ".tmp"
         out = self.put_file(temporary)
-        out.write(manifest)
+        out.write(memoryview(manifest))
         out.finish()
         place = self._place(temporary)
         with _writing(place):

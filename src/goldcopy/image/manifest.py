@@ -20,7 +20,7 @@ BINLOG_TAIL_NAME = "goldcopy.binlog_tail"
 _MAGIC = "goldcopy-manifest 1 "
 
 
-class Space(msgspec.Struct, frozen=True, kw_only=True):
+class Space(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One InnoDB tablespace file of a backup.
 
     ``path``: name inside the backup, relative, as in the data directory (a delta lies at ``path + ".delta"``).
@@ -52,7 +52,7 @@ class Space(msgspec.Struct, frozen=True, kw_only=True):
     sums: str = ""
 
 
-class Plain(msgspec.Struct, frozen=True, kw_only=True):
+class Plain(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A file that is not an InnoDB tablespace, copied under the lock (or before it, when provably unchanged).
 
     ``stored``: ``file``, ``dir`` (an empty database directory), or ``base`` (unchanged since the base backup and
@@ -163,16 +163,23 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     spaces: tuple[Space, ...]
     plain: tuple[Plain, ...]
     binlog_tail: int = 0
+    binlog_tail_sums: str = ""
     locks: tuple[LockTime, ...] = ()
     torn_rereads: int = 0
     warnings: tuple[str, ...] = ()
     name: str = ""
 
 
-def dump(manifest: Manifest) -> bytes:
-    """The bytes of a manifest file."""
-    body = msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n"
-    return _MAGIC.encode() + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+def dump(manifest: Manifest) -> bytearray:
+    """The bytes of a manifest file, made in one buffer: with 100,000 tables a copy of it counts."""
+    head = len(_MAGIC) + 2 * hashlib.sha256().digest_size + 1
+    out = bytearray(head)
+    msgspec.json.Encoder().encode_into(manifest, out, head)
+    out += b"\n"
+    with memoryview(out) as view:
+        out_sum = hashlib.sha256(view[head:]).hexdigest()
+    out[:head] = f"{_MAGIC}{out_sum}\n".encode()
+    return out
 
 
 def parse(data: bytes, where: str) -> Manifest:

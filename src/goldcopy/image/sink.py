@@ -105,7 +105,7 @@ class Sink(Protocol):
     def sync(self) -> None:
         """Make everything taken so far durable."""
 
-    def commit(self, manifest: bytes) -> None:
+    def commit(self, manifest: bytes | bytearray) -> None:
         """Write the manifest, durably and last: only now is there a backup."""
 
     def abandon(self) -> None:

@@ -438,7 +438,7 @@ class StreamSink(contextlib.AbstractContextManager["StreamSink"]):
         moved = sorted((sent.stored, path) for path, sent in self._files.items() if sent.stored != path)
         return ChangeList(removed=tuple(self._removed), renamed=tuple(moved), sized=tuple(self._sized.items()))
 
-    def commit(self, manifest: bytes) -> None:
+    def commit(self, manifest: bytes | bytearray) -> None:
         changes = self._change_list()
         if changes != ChangeList():
             self._put_last(CHANGES_NAME, msgspec.json.encode(changes))
@@ -446,9 +446,9 @@ class StreamSink(contextlib.AbstractContextManager["StreamSink"]):
         self._committed = True
         self.pool.shutdown()
 
-    def _put_last(self, path: str, data: bytes) -> None:
+    def _put_last(self, path: str, data: bytes | bytearray) -> None:
         out = self.put_file(path)
-        out.write(data)
+        out.write(memoryview(data))
         out.finish()
 
     def abandon(self) -> None:

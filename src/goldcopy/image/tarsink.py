@@ -150,7 +150,7 @@ class TarSink(StreamSink):
         while self._waiting:
             self._waiting.popleft().pour()
 
-    def commit(self, manifest: bytes) -> None:
+    def commit(self, manifest: bytes | bytearray) -> None:
         super().commit(manifest)
         self.send(tarstream.END)
 

@@ -10,7 +10,7 @@ _FICLONE = 0x40049409
 _PIECE_BYTES = 1 << 20
 
 
-def write_file(path: str, data: bytes, mode: int = 0o640) -> None:
+def write_file(path: str, data: bytes | bytearray, mode: int = 0o640) -> None:
     """Write under a temporary name, make it durable, rename it into place."""
     temporary = path + ".goldcopy-tmp"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
