@@ -287,15 +287,14 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         return consumer.advance
 
     def _consistent_point(self) -> tuple[ConsistentPoint, Lsn, bytes]:
-        """Position and LSN. What has been flushed holds every commit, since the lock flushed the log; to wait for
-        more would be to wait, under the lock, for the server's next flush of what is not committed.
+        """Position and LSN.
 
         Redo encrypted by MySQL cannot be trimmed, so there we wait for an LSN at which the last block holds exactly
         what belongs to it.
         """
         for _ in range(200):
             point = self._position_now()
-            end = point.lsn if point.lsn is not None else self._instance.lsns(self._instance.session)[0]
+            end = point.lsn if point.lsn is not None else self._committed_lsn()
             if point.lsn is not None:
                 self._locks.flush_redo()
             last = self._source.exact_last_block(end)
@@ -306,6 +305,18 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
             "the encrypted redo log never stood still at a consistent point",
             hint="take the backup at a quieter time",
         )
+
+    def _committed_lsn(self) -> Lsn:
+        """An LSN that has every commit before it.
+
+        What has been flushed does, where the lock's flush was a durable one; to wait for more would be to wait, under
+        the lock, for what is not committed. MariaDB before 11 only syncs the log for FLUSH ENGINE LOGS when commits do
+        (ha_innodb.cc, innobase_flush_logs): else the log's end counts, and is waited for: its thread syncs each second.
+        """
+        instance = self._instance
+        flushed, current = instance.lsns(instance.session)
+        durable = instance.session.value("SELECT @@GLOBAL.innodb_flush_log_at_trx_commit") == 1
+        return flushed if durable and not self._options.policy.no_lock else current
 
     def _position_now(self) -> ConsistentPoint:
         try:
