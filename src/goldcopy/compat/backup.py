@@ -20,7 +20,7 @@ from goldcopy.compat.infofiles import Checkpoints
 from goldcopy.compat.log import Log
 from goldcopy.compat.options.settings import Settings
 from goldcopy.compat.peerdir import find_file, parse_settings, read_text
-from goldcopy.compat.plugins import plugin_settings
+from goldcopy.compat.plugins import missing_algorithms, plugin_settings
 from goldcopy.compat.session import account_of, check_privileges, lock_policy
 from goldcopy.compat.sinks import open_sink, packing_of
 from goldcopy.dialect.peers import Peer, peer_of
@@ -195,6 +195,7 @@ def _facts(settings: Settings, call: Call, instance: Instance, peer: Peer, spool
         peer=peer,
         variables=instance.variables,
         plugin_settings=plugin_settings(instance) if peer.mariadb else (),
+        missing_algorithms=missing_algorithms(instance) if peer.mariadb else frozenset(),
         info=info,
         spool=spool,
         binlog_path=instance.binlog_path,

@@ -10,6 +10,7 @@ import msgspec
 
 from goldcopy.compat import infofiles
 from goldcopy.compat.infofiles import Checkpoints, Info
+from goldcopy.compat.plugins import refuse_unreadable
 from goldcopy.dialect.peers import Peer
 from goldcopy.errors import TargetRefused
 from goldcopy.formats.redo import rebuild
@@ -26,12 +27,13 @@ _TAIL_READ_BYTES = 1 << 20
 class Facts:
     """What the manifest does not know. ``variables``: of the server, all of them; ``binlog_path``: the current
     binlog on the server; ``info``: the fields that only the command line knows; ``plugin_settings``: lines of
-    backup-my.cnf that recovery needs to load plugins.
+    backup-my.cnf that recovery needs to load plugins; ``missing_algorithms``: see ``plugins``.
     """
 
     peer: Peer
     variables: dict[str, str]
     plugin_settings: tuple[str, ...] = ()
+    missing_algorithms: frozenset[str] = frozenset()
     info: dict[str, str | int | bool] = field(default_factory=dict)
     spool: str = ""
     binlog_path: Callable[[str], str] = os.path.basename
@@ -50,6 +52,7 @@ class DirectoryForm:
 
     def __call__(self, manifest: Manifest) -> Manifest:
         facts, peer = self._facts, self._peer
+        refuse_unreadable(manifest.spaces, facts.missing_algorithms)
         self.info = Info.of(manifest, mariadb=peer.mariadb, **facts.info)
         position = manifest.position
         if facts.binlog_info:

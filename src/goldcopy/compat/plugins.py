@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from goldcopy.errors import Unsupported
+from goldcopy.image.manifest import Space
 from goldcopy.server.facts import is_secret
 from goldcopy.server.instance import Instance
+
+_FULL_CRC32_MARK = 0x10
+_ALGORITHM_AT, _ALGORITHM_MASK = 5, 7
+_ALGORITHMS = {2: "lz4", 3: "lzo", 4: "lzma", 5: "bzip2", 6: "snappy"}
+"""FSP_FLAGS_FCRC32_PAGE_COMPRESSED_ALGO: zlib is built in, the others come as plugins from MariaDB 10.7 on."""
 
 _QUERY = (
     "SELECT plugin_name, plugin_library, @@plugin_dir FROM information_schema.plugins WHERE plugin_status = 'ACTIVE'"
@@ -34,3 +41,22 @@ def plugin_settings(instance: Instance) -> tuple[str, ...]:
 def _variables_of(instance: Instance, plugin: str) -> list[tuple[str, str]]:
     rows = instance.session.rows(f"SHOW GLOBAL VARIABLES LIKE '{plugin}\\_%'")
     return [(str(name), str(value)) for name, value in rows]
+
+
+def missing_algorithms(instance: Instance) -> frozenset[str]:
+    """Page compression algorithms that the server has not loaded."""
+    rows = instance.session.rows("SHOW GLOBAL STATUS LIKE 'Innodb\\_have\\_%'")
+    off = {str(name).rpartition("_")[2].lower() for name, value in rows if str(value).upper() == "OFF"}
+    return frozenset(off)
+
+
+def refuse_unreadable(spaces: tuple[Space, ...], missing: frozenset[str]) -> None:
+    """Raises Unsupported when a table cannot be read by the server: no recovery could apply its redo."""
+    for space in spaces:
+        algorithm = _ALGORITHMS.get(space.flags >> _ALGORITHM_AT & _ALGORITHM_MASK, "")
+        if space.flags & _FULL_CRC32_MARK and algorithm in missing:
+            raise Unsupported(
+                f"{space.path} is compressed with {algorithm}, which the server has not loaded: it cannot read the "
+                "table itself, and the backup could not be prepared",
+                hint=f"INSTALL SONAME 'provider_{algorithm}', or leave the table out with --tables-exclude",
+            )

@@ -198,8 +198,8 @@ def _recover(target: PeerDir, increment: PeerDir | None, request: PrepareRequest
         ),
         emit,
     )
+    emit(Note(f"Last binlog file {applied.binlog_file}, position {applied.binlog_position}"))
     if applied.binlog_file:
-        emit(Note(f"Last binlog file {applied.binlog_file}, position {applied.binlog_position}"))
         text = binlog_pos_innodb(applied.binlog_file, applied.binlog_position)
         write_file(target.path(BINLOG_POS_INNODB_NAME), text.encode())
     return _write_checkpoints(target, increment, last=True)

@@ -58,7 +58,8 @@ class ReplicaState:
 class ReplicaWords:
     """The statements about replicas: MySQL 8.4 no longer knows SLAVE.
 
-    ``{channel}`` in ``stop_sql``/``start_sql`` stands for the clause that names one channel.
+    ``{channel}`` in ``stop_sql``/``start_sql`` stands for the clause that names one channel. ``gtid_sql``: what the
+    replica would go on from by GTID, where the status tells something else once it was set by hand; "" = the status.
     """
 
     status: str
@@ -66,6 +67,7 @@ class ReplicaWords:
     start_sql: str
     open_temp_tables: str
     named: Callable[[str], str]
+    gtid_sql: str = ""
 
 
 def _log_status(answers: Sequence[Sequence[Record]]) -> BinlogPoint:
@@ -148,7 +150,7 @@ SLAVE_SINGLE = ReplicaWords(
 # MariaDB names the connection in the middle: STOP SLAVE 'name' SQL_THREAD
 SLAVE_MARIADB = ReplicaWords(
     "SHOW ALL SLAVES STATUS", "STOP SLAVE{channel} SQL_THREAD", "START SLAVE{channel} SQL_THREAD",
-    "Slave_open_temp_tables", _mariadb_name,
+    "Slave_open_temp_tables", _mariadb_name, "SELECT @@GLOBAL.gtid_slave_pos",
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from goldcopy.dialect.position import ReplicaState, replica_state
 from goldcopy.errors import PrivilegeMissing
@@ -65,7 +65,12 @@ def replica_states(instance: Instance) -> tuple[ReplicaState, ...]:
         if _looks_like_replica(instance):
             raise
         return ()
-    return tuple(replica_state(row) for row in rows)
+    states = tuple(replica_state(row) for row in rows)
+    sql = instance.dialect.replica.gtid_sql
+    if not (states and sql):
+        return states
+    position = str(instance.session.value(sql) or "")
+    return tuple(replace(state, gtid=position) for state in states)
 
 
 def _looks_like_replica(instance: Instance) -> bool:

@@ -62,7 +62,7 @@ def test_an_option_is_understood_in_every_way_of_writing_it(words, name, value):
         ("--nonsense", 2, "unknown option '--nonsense'"),
         ("--nonsense=1", 7, "unknown variable 'nonsense=1'"),
         ("-Z", 2, "unknown option '-Z'"),
-        ("--Backup", 2, "unknown option"),
+        ("--bakcup", 2, "unknown option"),
         ("--inc=3", 3, "ambiguous option '--inc'"),
         ("--core-file=5", 4, "option '--core-file' cannot take an argument"),
         ("--stream", 5, "option '--stream' requires an argument"),

@@ -219,6 +219,9 @@ class _Reader:
     def _name(self, written: str) -> tuple[str, bool | None, bool]:
         """The bare name; whether a prefix switches off (True) or on (False); whether it may be unknown."""
         name, negation, loose = written.replace("_", "-"), None, False
+        if self.face.mariadb:
+            # MariaDB's getopt does not look at case
+            name = name.lower()
         while self._find(name, quiet=True) is None:
             prefix, dash, rest = name.partition("-")
             if prefix not in _PREFIXES or not dash:
