@@ -24,6 +24,9 @@ COMMANDS: dict[str, tuple[str, str, str, bool]] = {
     "restore": ("restore", "Restore", "make a data directory of a backup, increments included", False),
     "prepare": ("prepare", "Prepare", "turn a backup directory into a clean data directory", False),
     "check": ("check", "Check", "read a backup whole and find every changed bit", False),
+    "install-names": (
+        "install_names", "InstallNames", "put the names xtrabackup, mariadb-backup... where you want them", False,
+    ),
     "info": ("info", "Info", "show what a backup is", False),
 }
 
