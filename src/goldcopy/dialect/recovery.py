@@ -110,6 +110,10 @@ def _mariadb_keys(v: Variables) -> list[str]:
             options += _copied(v, *names)
     if _is_on(v.get("innodb_encrypt_log", "")):
         options.append("--innodb-encrypt-log=ON")
+    tables = v.get("innodb_encrypt_tables", "").upper()
+    if _is_on(tables) or tables == "FORCE":
+        # else pages of tables that follow the default would be written in plain text
+        options.append(f"--innodb-encrypt-tables={tables}")
     if _is_on(v.get("encrypt_tmp_files", "")):
         options.append("--encrypt-tmp-files=ON")
     if _is_on(v.get("aria_encrypt_tables", "")):
