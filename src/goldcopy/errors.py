@@ -26,11 +26,13 @@ class GoldcopyError(Exception):
 
     code = "error"
     exit_status = 1
+    usual_hint = ""
+    """What to do about failures of this kind where no better advice is given."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint or self.usual_hint
 
 
 class UsageError(GoldcopyError):
@@ -45,6 +47,7 @@ class ConnectFailed(GoldcopyError):
 
     code = "connect"
     exit_status = 3
+    usual_hint = "does the server run, and may this account log in? see --socket, --host, --user, --ask-password"
 
 
 class PrivilegeMissing(GoldcopyError):
@@ -59,6 +62,7 @@ class ServerRefused(GoldcopyError):
 
     code = "server"
     exit_status = 5
+    usual_hint = "see the server's error log"
 
 
 class RedoOverrun(GoldcopyError):
@@ -66,6 +70,7 @@ class RedoOverrun(GoldcopyError):
 
     code = "redo-overrun"
     exit_status = 6
+    usual_hint = "raise the server's redo log size, or take the backup at a quieter time"
 
 
 class PageCorrupt(GoldcopyError):
@@ -80,6 +85,7 @@ class BackupInvalid(GoldcopyError):
 
     code = "backup-invalid"
     exit_status = 8
+    usual_hint = "use another backup, or another copy of this one; and look at the disk it lies on"
 
 
 class TargetRefused(GoldcopyError):
@@ -87,6 +93,7 @@ class TargetRefused(GoldcopyError):
 
     code = "target"
     exit_status = 9
+    usual_hint = "name a directory that this account may write into, empty or not there yet"
 
 
 class NoSpace(GoldcopyError):
@@ -94,6 +101,7 @@ class NoSpace(GoldcopyError):
 
     code = "no-space"
     exit_status = 10
+    usual_hint = "free space there, or write to another place"
 
 
 class RecoveryFailed(GoldcopyError):
@@ -101,6 +109,7 @@ class RecoveryFailed(GoldcopyError):
 
     code = "recovery"
     exit_status = 11
+    usual_hint = "the backup is as it was; --verbose shows all that the server says, and --mysqld names another binary"
 
 
 class KeyMissing(GoldcopyError):

@@ -136,7 +136,7 @@ class Follower:
         if upto > self.position:
             block = self._source.block
             start = self.position - self.position % block
-            data = self._source.read(Lsn(start), upto)
+            data = self._read(Lsn(start), upto)
             self._measure(start)
             whole = upto - start - (upto % block)
             self._out.write(data[:whole])
@@ -145,6 +145,13 @@ class Follower:
             if self._advance is not None:
                 self._advance(Lsn(upto - upto % block))
         return flushed
+
+    def _read(self, start: Lsn, upto: Lsn) -> bytes:
+        """The source knows that the redo is gone; how much the server should keep is known here."""
+        try:
+            return self._source.read(start, upto)
+        except RedoOverrun as e:
+            raise RedoOverrun(e.message, hint=self._advice(self._lsns()[1] - start)) from e
 
     def _measure(self, start: int) -> None:
         """After a read: is what was read still there? The server may have come round while we read."""
@@ -164,10 +171,16 @@ class Follower:
 
     def overrun(self, behind: int) -> RedoOverrun:
         """The error that says how much redo the server would have to keep."""
-        want = max(2 * self._capacity, int(self._rate * 120), 2 * behind)
-        want_mb = -(-want // (64 << 20)) * 64
         return RedoOverrun(
             f"the server overwrote redo before it was copied: the follower was {behind:,} bytes behind, "
             f"the redo log holds {self._capacity:,} bytes and {self._rate / 1e6:.1f} MB/s are written",
-            hint=f"raise {self._setting} to {want_mb}M or more, or take the backup at a quieter time",
+            hint=self._advice(behind),
+        )
+
+    def _advice(self, behind: int) -> str:
+        want = max(2 * self._capacity, int(self._rate * 120), 2 * behind)
+        want_mb = -(-want // (64 << 20)) * 64
+        return (
+            f"raise {self._setting} to {want_mb}M or more (and do not change it during a backup), or take the backup "
+            "at a quieter time"
         )

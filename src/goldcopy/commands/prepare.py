@@ -11,6 +11,7 @@ from goldcopy.events import Done, Emit, Note, Phase
 from goldcopy.image.chain import open_image
 from goldcopy.image.manifest import Manifest
 from goldcopy.options import opt
+from goldcopy.restore.recovery import preflight
 from goldcopy.restore.target import Target
 
 
@@ -48,6 +49,7 @@ def run(command: Prepare, emit: Emit) -> Manifest:
     home = os.path.abspath(command.directory)
     work = home + ".preparing"
     restore = command.as_restore(work)
+    preflight(image, restore.recovery_options())
     with Target(image, replace(restore.placement(), inside=True), emit) as target:
         emit(Phase("restore", f"{len(image.members)} backup(s) laid down beside {home}"))
         target.fill(threads=command.parallel)

@@ -11,7 +11,7 @@ from goldcopy.image.chain import open_image
 from goldcopy.image.manifest import Manifest
 from goldcopy.options import opt
 from goldcopy.restore.materialise import Placement
-from goldcopy.restore.recovery import RecoveryOptions
+from goldcopy.restore.recovery import RecoveryOptions, preflight
 from goldcopy.restore.target import Target
 from goldcopy.restore.target_config import check_configuration
 
@@ -72,6 +72,8 @@ def run(command: Restore, emit: Emit) -> Manifest:
     image = open_image(command.from_)
     if command.defaults_file:
         check_configuration(image.newest, command.defaults_file)
+    if command.recover and image.newest.state == "backup":
+        preflight(image, command.recovery_options())
     with Target(image, command.placement(), emit, force_non_empty=command.force_non_empty) as target:
         emit(Phase("restore", f"{len(image.members)} backup(s) laid down into {command.datadir}"))
         if command.move:

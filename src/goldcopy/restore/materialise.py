@@ -83,6 +83,15 @@ def check_file(fd: int, path: str, sums: str) -> None:
         raise BackupInvalid(f"{path}: damaged: {os.fstat(fd).st_size} bytes, {offset} were written")
 
 
+def check_stored(path: str, sums: str) -> None:
+    """Compare a stored file with its recorded chunk sums. Raises BackupInvalid, also when it is missing."""
+    fd = _open(path)
+    try:
+        check_file(fd, path, sums)
+    finally:
+        os.close(fd)
+
+
 class WholeFile(contextlib.AbstractContextManager["WholeFile"]):
     """A tablespace stored with all its pages, read chunk by chunk and compared with its sums."""
 

@@ -14,7 +14,10 @@ _PATIENCE_S = 60.0
 _POLL_S = 0.1
 
 
-def check_key_files(settings: Mapping[str, str]) -> None:
+def check_key_files(
+    settings: Mapping[str, str],
+    hint: str = "bring the file there, or change that line of backup-my.cnf; nothing was changed yet",
+) -> None:
     """Raises KeyMissing when a key file that the settings name cannot be read here."""
     for name in _KEY_FILES:
         value = settings.get(name, "")
@@ -25,7 +28,7 @@ def check_key_files(settings: Mapping[str, str]) -> None:
         if path and not os.access(path, os.R_OK):
             raise KeyMissing(
                 f"the backup is encrypted and its keys are in {path} ({name}), which cannot be read here",
-                hint="bring the file there, or change that line of backup-my.cnf; nothing was changed yet",
+                hint=hint,
             )
 
 

@@ -14,7 +14,8 @@ from goldcopy.formats import Lsn
 from goldcopy.formats.redo import Window
 from goldcopy.image.chain import Image
 from goldcopy.image.manifest import BINLOG_TAIL_NAME, Manifest, Position, Space
-from goldcopy.restore.materialise import Placement
+from goldcopy.restore.materialise import Placement, check_stored
+from goldcopy.restore.preconditions import check_key_files
 from goldcopy.restore.redo_files import lay_logs
 from goldcopy.restore.remote import Remote, confined, shown
 from goldcopy.server.process import RecoveryRun, find_server_binary
@@ -59,6 +60,21 @@ class RecoveryOptions:
     memory_bytes: int = 0
     extra: tuple[str, ...] = ()
     force: bool = False
+
+
+def preflight(image: Image, options: RecoveryOptions) -> None:
+    """Find out before anything is copied what recovery could not do without: the server's binary, and its keys.
+
+    Raises Unsupported, UsageError, KeyMissing.
+    """
+    server = image.newest.server
+    family = choose(server.version, force=True).family
+    find_server_binary(family, server.version, options.binary, force=options.force)
+    given = (option.lstrip("-").partition("=") for option in options.extra)
+    asked = {name.replace("-", "_").removeprefix("loose_"): value for name, _, value in given}
+    check_key_files(
+        {**server.variables, **asked}, hint="bring it there, or name its place: --server-option NAME=PATH"
+    )
 
 
 def recover(image: Image, placement: Placement, options: RecoveryOptions, emit: Emit) -> Recovered:
@@ -145,7 +161,9 @@ def _place_binlog_tail(image: Image, datadir: str) -> str:
     if not manifest.binlog_tail:
         return ""
     name = os.path.basename(manifest.position.binlog_file)
-    shutil.copyfile(os.path.join(image.directory, BINLOG_TAIL_NAME), os.path.join(datadir, name))
+    stored = os.path.join(image.directory, BINLOG_TAIL_NAME)
+    check_stored(stored, manifest.binlog_tail_sums)
+    shutil.copyfile(stored, os.path.join(datadir, name))
     base = name.rpartition(".")[0]
     with open(os.path.join(datadir, base + ".index"), "w", encoding="utf-8") as f:
         f.write(f"./{name}\n")

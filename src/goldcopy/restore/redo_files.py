@@ -11,6 +11,7 @@ from goldcopy.formats.redo import LogFile, Window, log_files, rebuild
 from goldcopy.formats.redo.r8030 import DIRECTORY
 from goldcopy.image.manifest import Redo
 from goldcopy.restore.durable import copy_whole
+from goldcopy.restore.materialise import check_stored
 
 _STALE = re.compile(r"ib_logfile\d+$")
 _STALE_IN_DIRECTORY = re.compile(r"#ib_redo\d+(_tmp)?$")
@@ -20,15 +21,15 @@ _UNFINISHED = ".goldcopy-tmp"
 def lay_logs(redo: Redo, window: Window, backup: str, directory: str) -> list[LogFile]:
     """Make the log of a backup in a data directory, whatever form the backup keeps it in. Returns the files made.
 
-    ``window``: the same redo as the formats layer takes it. Raises BackupInvalid when it is not whole.
+    ``window``: the same redo as the formats layer takes it. Raises BackupInvalid when it is not whole, or not as it
+    was written.
     """
     stored = os.path.join(backup, redo.stored_as)
+    check_stored(stored, redo.sums)
     if not redo.rebuilt:
         return write_logs(window, stored, directory)
     files = log_files(window, force_fresh=True)
     target = os.path.join(directory, files[0].name)
-    if not os.path.exists(stored):
-        raise BackupInvalid(f"{stored} is missing from the backup")
     copy_whole(stored, target + _UNFINISHED, durable=False)
     with open(target + _UNFINISHED, "r+b") as log:
         # the server wants room behind what it recovers

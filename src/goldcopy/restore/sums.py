@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import msgspec
 
 from goldcopy.errors import BackupInvalid
+from goldcopy.formats import Family
 from goldcopy.formats.chunksum import CHUNK, chunk_sum, decode, encode
+from goldcopy.formats.delta import Meta, render_meta
 from goldcopy.formats.innodb.page import TRX_SYS_PAGE, ChunkVerifier, doublewrite_pages, geometry, is_unwritten
 from goldcopy.image.chain import stored_name
 from goldcopy.image.manifest import BINLOG_TAIL_NAME, Manifest, Plain, Space
@@ -76,6 +78,8 @@ def damages(manifest: Manifest, directory: str) -> Iterator[Damage | int]:
         yield from _compare(directory, stored_name(space), space.sums)
         if space.stored == "full":
             yield from _pages(directory, space, manifest)
+        elif space.stored == "delta":
+            yield from _meta(directory, space, manifest.server.family)
     for plain in manifest.plain:
         if plain.stored == "file":
             yield from _compare(directory, plain.path, plain.sums)
@@ -85,7 +89,7 @@ def damages(manifest: Manifest, directory: str) -> Iterator[Damage | int]:
         if not redo.rebuilt and redo.size < redo.end - redo.start:
             yield Damage(redo.stored_as, f"the redo window has {redo.size} bytes and ends before its end LSN")
         if manifest.binlog_tail:
-            yield from _length(directory, BINLOG_TAIL_NAME, manifest.binlog_tail)
+            yield from _tail(directory, manifest)
 
 
 def _compare(directory: str, name: str, sums: str) -> Iterator[Damage | int]:
@@ -107,6 +111,28 @@ def _compare(directory: str, name: str, sums: str) -> Iterator[Damage | int]:
                 yield Damage(name, f"bytes changed between offset {number * CHUNK} and {number * CHUNK + len(data)}")
         if f.read(1):
             yield Damage(name, "is longer than what was written")
+
+
+def _meta(directory: str, space: Space, family: Family) -> Iterator[Damage | int]:
+    """The text beside a delta is not in the sums: the manifest knows all that it says."""
+    name = space.path + ".meta"
+    want = render_meta(Meta(space.page_size, space.zip_size, space.space_id, space.flags), family).encode()
+    try:
+        with open(os.path.join(directory, name), "rb") as f:
+            found = f.read(len(want) + 1)
+    except FileNotFoundError:
+        yield Damage(name, "is missing")
+        return
+    yield len(found)
+    if found != want:
+        yield Damage(name, "does not say what was written")
+
+
+def _tail(directory: str, manifest: Manifest) -> Iterator[Damage | int]:
+    if manifest.binlog_tail_sums:
+        yield from _compare(directory, BINLOG_TAIL_NAME, manifest.binlog_tail_sums)
+    else:
+        yield from _length(directory, BINLOG_TAIL_NAME, manifest.binlog_tail)
 
 
 def _length(directory: str, name: str, size: int) -> Iterator[Damage | int]:

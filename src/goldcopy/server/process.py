@@ -30,7 +30,10 @@ _KEY_WORDS = (
     "keyring", "key_management", "encryption key", "master key", "cannot be decrypted", "decryption", "is encrypted",
     "encryption plugin",
 )  # fmt: skip
-_SPACE_WORDS = ("no space left on device", "error number 28", "errno: 28", "os errno 28", "disk is full")
+_SPACE_WORDS = (
+    "no space left on device", "error number 28", "errno: 28", "error 28", "os errno 28", "disk is full",
+    "out of disk space",
+)  # fmt: skip
 
 
 class RecoveryRun(contextlib.AbstractContextManager["RecoveryRun"]):
