@@ -387,3 +387,33 @@ def test_increments_of_mysql_are_merely_overlaid_and_recovered_once(
     want = snapshot(source)
     source.stop()
     check_restored(want, copy, point, source.binlogs())
+
+
+@pytest.mark.parametrize("server_name", ["mysql-9.7", "mysql-5.6"])
+def test_exported_tables_of_mysql_can_be_imported_elsewhere(
+    server_name: str, make_server: MakeServer, lab_dir: Path
+) -> None:
+    """Also beside a table that shares a tablespace with others, which nobody can export."""
+    source = make_server(server_name)
+    schema.setup(source)
+    source.sql("CREATE DATABASE d", "CREATE TABLE d.t (id INT PRIMARY KEY, v TEXT) ENGINE=InnoDB")
+    source.sql("CREATE TABLE d.`z-1` (id INT PRIMARY KEY, v TEXT) ENGINE=InnoDB ROW_FORMAT=COMPRESSED")
+    values = ",".join(f"({n}, REPEAT('{n}', 40))" for n in range(500))
+    source.sql(f"INSERT INTO d.t VALUES {values}", f"INSERT INTO d.`z-1` VALUES {values}")
+    creates = {t: source.sql(f"SHOW CREATE TABLE d.`{t}`")[0][1] for t in ("t", "z-1")}
+    want = {t: source.sql(f"CHECKSUM TABLE d.`{t}`")[0][1] for t in creates}
+    program.backup(source, lab_dir / "full")
+    full = as_theirs(lab_dir / "full")
+    our_prepare(source, full, export=True)
+    other = make_server(server_name, folder="other")
+    with other.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE DATABASE d")
+        cursor.execute("USE d")
+        for table, create in creates.items():
+            cursor.execute(create)
+            cursor.execute(f"ALTER TABLE `{table}` DISCARD TABLESPACE")
+            for suffix in (".ibd", ".cfg"):
+                name = table.replace("-", "@002d") + suffix
+                shutil.copy(full / "d" / name, other.datadir / "d" / name)
+            cursor.execute(f"ALTER TABLE `{table}` IMPORT TABLESPACE")
+    assert {t: other.sql(f"CHECKSUM TABLE d.`{t}`")[0][1] for t in creates} == want

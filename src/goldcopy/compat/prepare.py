@@ -215,9 +215,16 @@ def _export_request(target: PeerDir, request: PrepareRequest) -> ExportRequest:
     return ExportRequest(
         directory=now.directory,
         version=now.server_version,
-        settings=now.settings,
+        settings=_settings(now),
         memory_bytes=request.memory_bytes,
         binary=request.mysqld,
         force_binary=request.force_binary,
         extra=request.server_options,
     )
+
+
+def _settings(now: PeerDir) -> tuple[tuple[str, str], ...]:
+    """What a server must know of the source: our manifest has all its variables, backup-my.cnf a few."""
+    if now.manifest is not None and now.family == "mysql":
+        return tuple(now.manifest.server.variables.items())
+    return now.settings
