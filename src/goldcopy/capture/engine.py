@@ -7,6 +7,7 @@ whatever happened.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
 import threading
@@ -22,7 +23,7 @@ from goldcopy.capture.copier import SpaceCopier, SpaceJob
 from goldcopy.capture.follower import Follower
 from goldcopy.capture.plain import PlainCopier
 from goldcopy.capture.plain_set import PlainSet
-from goldcopy.capture.redo_source import open_source
+from goldcopy.capture.redo_source import Checkpoint, RedoSource, open_source
 from goldcopy.capture.rocksdb import RocksdbCheckpoint
 from goldcopy.capture.spaces import CopiedSpaces, altered_since
 from goldcopy.capture.spool import SpoolFile
@@ -48,6 +49,7 @@ from goldcopy.server.instance import Instance
 from goldcopy.server.locks import BackupLocks, LockPolicy
 from goldcopy.server.position import ConsistentPoint, read_position
 from goldcopy.server.redo_guard import RedoConsumer
+from goldcopy.server.session import Session
 
 CATCH_UP_TRIES = 30
 
@@ -131,8 +133,9 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
             if self._base is not None:
                 self._base.check_lsn(checkpoint.lsn)
             self._redo_out = self._open_redo()
+            self._lsns = self._lsns_from(source, checkpoint)
             follower = Follower(
-                source, self._redo_out, lambda: instance.lsns(session),
+                source, self._redo_out, functools.partial(self._lsns, session),
                 capacity_bytes=instance.redo_capacity_bytes,
                 setting=instance.dialect.redo_size_setting,
                 advance=consumer,
@@ -276,6 +279,13 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         self._follower.check()
         self._emit(Progress("copy", done, total, redo_head_start_s=self._follower.lag.head_start_s))
 
+    def _lsns_from(self, source: RedoSource, checkpoint: Checkpoint) -> Callable[[Session], tuple[Lsn, Lsn]]:
+        """Who tells (flushed, current): the server, or the log itself when the server leaves it alone."""
+        if self._instance.has_innodb:
+            return self._instance.lsns
+        end = source.idle_end(checkpoint)
+        return lambda _session: (end, end)
+
     def _open_redo(self) -> FileWriter:
         options = self._options
         return SpoolFile(options.redo_spool) if options.redo_spool else self._sink.put_file(options.redo_name)
@@ -314,7 +324,9 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         (ha_innodb.cc, innobase_flush_logs): else the log's end counts, and is waited for: its thread syncs each second.
         """
         instance = self._instance
-        flushed, current = instance.lsns(instance.session)
+        flushed, current = self._lsns(instance.session)
+        if flushed == current:
+            return current
         durable = instance.session.value("SELECT @@GLOBAL.innodb_flush_log_at_trx_commit") == 1
         return flushed if durable and not self._options.policy.no_lock else current
 

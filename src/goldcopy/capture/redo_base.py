@@ -87,6 +87,13 @@ class RedoSource(abc.ABC):
         """
         return b""
 
+    def idle_end(self, checkpoint: Checkpoint) -> Lsn:
+        """Where a log ends that no server writes (it runs without InnoDB). Raises Unsupported where that is unknown."""
+        raise Unsupported(
+            "the server runs without InnoDB, and the end of such an old redo log cannot be told",
+            hint="start the server with InnoDB for the backup",
+        )
+
     @abc.abstractmethod
     def close(self) -> None:
         """Give the files back."""

@@ -17,12 +17,15 @@ from goldcopy.capture.redo_base import (
 )
 from goldcopy.errors import RedoOverrun, ServerRefused
 from goldcopy.formats import Family, Lsn
+from goldcopy.formats.bigendian import u32
 from goldcopy.formats.redo import Checkpoint, Window
 from goldcopy.formats.redo.layout import newest
-from goldcopy.formats.redo.r108 import HEADER_BYTES, R108, circle
+from goldcopy.formats.redo.mtr import Walker
+from goldcopy.formats.redo.r108 import ENCRYPTED_FORMATS, HEADER_BYTES, R108, circle
 from goldcopy.formats.redo.window import Header
 
 HEADER_BLOCK = 512
+_IDLE_STEP_BYTES = 4096
 
 
 class StreamSource(RedoSource):
@@ -122,6 +125,23 @@ class StreamSource(RedoSource):
             layout=self.layout, start=start, checkpoint=checkpoint.lsn, checkpoint_end=checkpoint.end_lsn, end=end,
             header=log.block, first_lsn=log.header.first_lsn, capacity=0 if replaced else self.capacity,
         )
+
+    @alone
+    def idle_end(self, checkpoint: Checkpoint) -> Lsn:
+        """See ``RedoSource.idle_end``: behind the last whole mini-transaction."""
+        end = self._walk_on(checkpoint.lsn, _IDLE_STEP_BYTES)
+        return self._walk_on(end, 1)
+
+    def _walk_on(self, lsn: int, step: int) -> Lsn:
+        """Walk in steps until one holds what cannot be; the last end before that."""
+        encrypted = u32(self._log.block, 0) in ENCRYPTED_FORMATS
+        walker = Walker(lsn, self._log.header.first_lsn, self.capacity, encrypted=encrypted)
+        for at in range(lsn, lsn + self.capacity - step, step):
+            try:
+                walker.feed(self._log.read(at, at + step))
+            except ValueError:
+                break
+        return Lsn(walker.lsn)
 
     def close(self) -> None:
         """Give the files back."""
