@@ -16,15 +16,17 @@ NOT_NOW = {1091, 1061, 1060, 1069, 1118, 1117, 1050, 1071, 4092, 1846, 1845}
 
 @dataclass
 class DdlWriter:
-    """Works in databases ``ddl`` and ``ddl2``; remembers which tables are alive."""
+    """Works in databases ``ddl`` and ``ddl2``, with names of its own; remembers which tables are alive."""
 
     run: Callable[..., None]
     rng: random.Random
     kind: Kind
     alive: list[str] = field(default_factory=list)
     made: int = 0
+    tag: int = 0
 
     def __post_init__(self) -> None:
+        self.tag = self.rng.randrange(10**6)
         self.run("CREATE DATABASE IF NOT EXISTS ddl", "CREATE DATABASE IF NOT EXISTS ddl2")
         self._partitioned()
         for _ in range(4):
@@ -55,7 +57,7 @@ class DdlWriter:
 
     def _name(self) -> str:
         self.made += 1
-        return f"ddl.t{self.made}"
+        return f"ddl.t{self.tag}_{self.made}"
 
     def _create(self) -> None:
         name = self._name()
@@ -69,13 +71,13 @@ class DdlWriter:
     def _partitioned(self) -> None:
         columns = "(id INT NOT NULL, a INT, b VARCHAR(120) CHARACTER SET latin1, PRIMARY KEY (id)) ENGINE=InnoDB"
         self.run(
-            f"CREATE TABLE ddl.parted {columns} PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (1000),"
+            f"CREATE TABLE ddl.parted{self.tag} {columns} PARTITION BY RANGE (id) (PARTITION p0 VALUES LESS THAN (1000),"
             " PARTITION p1 VALUES LESS THAN (2000), PARTITION p2 VALUES LESS THAN MAXVALUE)",
-            f"CREATE TABLE ddl.partner {columns}",
+            f"CREATE TABLE ddl.partner{self.tag} {columns}",
         )
         for table, low in (("parted", 0), ("parted", 1000), ("partner", 1)):
             values = ",".join(f"({i},{i},'{noise(self.rng, 80)}')" for i in range(low, low + 400))
-            self.run(f"INSERT INTO ddl.{table} VALUES {values}")
+            self.run(f"INSERT INTO ddl.{table}{self.tag} VALUES {values}")
 
     def _rows(self, name: str) -> None:
         count = self.rng.randint(5, 500)
@@ -99,7 +101,7 @@ class DdlWriter:
     def _swap(self, name: str) -> None:
         other = self.rng.choice(self.alive)
         if other != name:
-            self.run(f"RENAME TABLE {name} TO ddl.aside, {other} TO {name}, ddl.aside TO {other}")
+            self.run(f"RENAME TABLE {name} TO ddl.aside{self.tag}, {other} TO {name}, ddl.aside{self.tag} TO {other}")
 
     def _truncate(self, name: str) -> None:
         self.run(f"TRUNCATE TABLE {name}")
@@ -127,8 +129,8 @@ class DdlWriter:
         self.run(f"OPTIMIZE TABLE {name}")
 
     def _rebuild_partition(self, _name: str) -> None:
-        self.run(f"ALTER TABLE ddl.parted REBUILD PARTITION p{self.rng.randrange(3)}")
+        self.run(f"ALTER TABLE ddl.parted{self.tag} REBUILD PARTITION p{self.rng.randrange(3)}")
 
     def _exchange(self, _name: str) -> None:
-        self.run("ALTER TABLE ddl.parted EXCHANGE PARTITION p0 WITH TABLE ddl.partner")
-        self.run(f"UPDATE ddl.partner SET a = a + 1 WHERE id % 7 = {self.rng.randrange(7)}")
+        self.run(f"ALTER TABLE ddl.parted{self.tag} EXCHANGE PARTITION p0 WITH TABLE ddl.partner{self.tag}")
+        self.run(f"UPDATE ddl.partner{self.tag} SET a = a + 1 WHERE id % 7 = {self.rng.randrange(7)}")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from lab import catalogue, fetch
 from lab.server import LabServer, kill_all, scratch
 

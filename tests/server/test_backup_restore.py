@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from lab import program, schema
 from lab.load import USUAL, Load
 from lab.oracle import State, check_restored, snapshot

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from lab import schema
 from lab.load import Load
 from lab.oracle import Lost, Point, State, check_bank, check_restored, snapshot

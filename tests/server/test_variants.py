@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
 from lab import keys, program, schema
 from lab.load import USUAL, Load
 from lab.oracle import State, check_restored, snapshot
