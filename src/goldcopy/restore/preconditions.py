@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator, Mapping
 
@@ -12,6 +13,7 @@ _KEY_FILES = ("file_key_management_filename", "file_key_management_filekey")
 _FILE_PREFIX = "FILE:"
 _PATIENCE_S = 60.0
 _POLL_S = 0.1
+_LOG_PREFIX = "goldcopy-"
 
 
 def check_key_files(
@@ -33,17 +35,34 @@ def check_key_files(
 
 
 def wait_for_other_server(directory: str, patience_s: float = _PATIENCE_S) -> None:
-    """Wait for a server on this directory to end: one that an interrupted run left shuts down by itself.
+    """Wait for a server on this directory to end. One that a killed run of ours left is told to shut down.
 
     Raises TargetRefused when it goes on.
     """
     until = time.monotonic() + patience_s
+    told: set[int] = set()
     while pid := next(_servers_on(directory), 0):
+        if pid not in told and _is_our_orphan(pid, directory):
+            os.kill(pid, signal.SIGTERM)
+            told.add(pid)
         if time.monotonic() > until:
             raise TargetRefused(
                 f"a server (process {pid}) runs on {directory}; nothing was done", hint="stop it, and try again"
             )
         time.sleep(_POLL_S)
+
+
+def _is_our_orphan(pid: int, directory: str) -> bool:
+    """Whether it is a recovering server that we started, and whoever started it is gone."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as f:
+            arguments = f.read().decode("utf-8", "surrogateescape").split("\0")
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as f:
+            parent = next(line.split()[1] for line in f if line.startswith("PPid:"))
+    except (OSError, StopIteration):
+        return False
+    ours = any(a.startswith(f"--log-error={os.path.join(directory, _LOG_PREFIX)}") for a in arguments)
+    return ours and parent == "1"
 
 
 def _servers_on(directory: str) -> Iterator[int]:
