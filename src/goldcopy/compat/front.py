@@ -222,8 +222,13 @@ def _backup(program: Program, settings: Settings, log: Log) -> None:
 def _prepare(_program: Program, settings: Settings, log: Log) -> None:
     from goldcopy.compat.prepare import prepare
     from goldcopy.compat.requests import prepare_request
+    from goldcopy.image.extract import settle
 
-    prepare(prepare_request(settings, target_of(settings)), log.emit)
+    request = prepare_request(settings, target_of(settings))
+    for directory in filter(None, (request.target_dir, request.incremental_dir)):
+        # another program than ours may have unpacked the stream
+        settle(directory)
+    prepare(request, log.emit)
 
 
 def _copy_back(_program: Program, settings: Settings, log: Log) -> None:
@@ -236,7 +241,9 @@ def _copy_back(_program: Program, settings: Settings, log: Log) -> None:
 def _decompress(_program: Program, settings: Settings, log: Log) -> None:
     from goldcopy.compat.decompress import decompress
     from goldcopy.compat.requests import decompress_request
+    from goldcopy.image.extract import settle
 
+    settle(target_of(settings))
     decompress(decompress_request(settings, target_of(settings)), log.emit)
 
 

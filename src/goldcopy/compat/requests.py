@@ -22,6 +22,7 @@ def prepare_request(settings: Settings, target_dir: str) -> PrepareRequest:
         force_recovery=settings.number("innodb-force-recovery"),
         rollback_prepared=settings.flag("rollback-prepared-trx"),
         parallel=settings.number("parallel"),
+        mysqld=settings.text("mysqld"),
         server_options=_server_options(settings),
     )
 

@@ -16,6 +16,11 @@ from goldcopy.compat.options.declare import (
 R = Release
 
 OPTIONS: tuple[Option, ...] = (
+    valued(
+        "mysqld",
+        R.ALL,
+        "Ours: with --prepare, the server binary that recovers the backup; else the one on the PATH that fits it.",
+    ),
     size("use-memory", R.ALL, "Memory of the server that recovers the backup.", 100 << 20, minimum=1 << 20),
     number(
         "use-free-memory-pct",
