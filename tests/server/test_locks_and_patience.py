@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from lab import program
 from lab.failures import (
     INTERRUPTED,

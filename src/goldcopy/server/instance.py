@@ -40,6 +40,11 @@ class Instance(contextlib.AbstractContextManager["Instance"]):
         self.datadir = self._find_datadir()
         _prove_local(self)
 
+    @property
+    def account(self) -> Account:
+        """As whom and where we are logged in."""
+        return self._account
+
     def new_session(self) -> Session:
         """Another connection as the same account; the caller closes it."""
         return open_session(self._account)

@@ -15,6 +15,7 @@ from goldcopy.dialect.locking import FLUSH_REDO, Step
 from goldcopy.errors import GoldcopyError, PrivilegeMissing, ServerRefused
 from goldcopy.events import Emit, Locked, Note, Warn
 from goldcopy.server.instance import Instance
+from goldcopy.server.last_will import LastWill
 from goldcopy.server.position import is_replica, replica_states
 from goldcopy.server.queries import KillType, WaitType, may_be_ended, running_queries, wait_for_long_queries
 from goldcopy.server.session import Session
@@ -223,13 +224,15 @@ class SafeReplica(contextlib.AbstractContextManager["SafeReplica"]):
     """While the block runs, a replica's SQL threads stand still at a point at which no temporary tables are open.
 
     Does nothing unless ``wanted`` and the server is a running replica. Whatever happens, threads that ran before run
-    again afterwards. Raises ServerRefused when temporary tables stay open for ``timeout_s``.
+    again afterwards, even if this process is killed. Raises ServerRefused when temporary tables stay open for
+    ``timeout_s``.
     """
 
     def __init__(self, instance: Instance, wanted: bool, timeout_s: float, emit: Emit) -> None:
         self._instance, self._wanted, self._timeout_s, self._emit = instance, wanted, timeout_s, emit
         self._words = instance.dialect.replica
         self._stopped: list[str] = []
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> SafeReplica:
         if not self._wanted:
@@ -239,6 +242,8 @@ class SafeReplica(contextlib.AbstractContextManager["SafeReplica"]):
             self._emit(Note("no replication thread runs here: nothing to stop"))
             return self
         try:
+            start = tuple(self._words.start_sql.format(channel=self._words.named(c)) for c in running)
+            self._will = self._stack.enter_context(LastWill(self._instance.account, start))
             self._stop_without_temp_tables(running)
         except BaseException:
             self.__exit__()
@@ -275,6 +280,15 @@ class SafeReplica(contextlib.AbstractContextManager["SafeReplica"]):
             self._stopped.pop()
 
     def __exit__(self, *exc: object) -> None:
+        with self._stack:
+            try:
+                self._restart()
+            except GoldcopyError as e:
+                # another error may be on its way, which says more
+                self._will.leave()
+                self._emit(Warn("replica", f"the SQL thread could not be started again: {e.message}"))
+
+    def _restart(self) -> None:
         try:
             self._start_again(self._instance.session)
         except GoldcopyError:

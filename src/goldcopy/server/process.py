@@ -23,6 +23,7 @@ __all__ = ["RecoveryRun", "binary_version", "find_server_binary"]
 STALL_S = 900.0
 _POLL_S = 0.05
 _SUN_PATH_BYTES = 107
+_ALMOST_FULL_BYTES = 16 << 20
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -95,7 +96,7 @@ class RecoveryRun(contextlib.AbstractContextManager["RecoveryRun"]):
         while not self._answers():
             if self._process.poll() is not None:
                 self._tell_log()
-                raise failure(self.log_text(), f"the server ended with status {self._process.returncode}")
+                raise self._failure(f"the server ended with status {self._process.returncode}")
             self._wait("to come up")
         self._tell_log()
 
@@ -106,7 +107,7 @@ class RecoveryRun(contextlib.AbstractContextManager["RecoveryRun"]):
             self._wait("to shut down")
         self._tell_log()
         if self._process.returncode != 0:
-            raise failure(self.log_text(), f"the server's shutdown ended with status {self._process.returncode}")
+            raise self._failure(f"the server's shutdown ended with status {self._process.returncode}")
 
     def log_text(self) -> str:
         """What this run wrote to its log."""
@@ -127,8 +128,16 @@ class RecoveryRun(contextlib.AbstractContextManager["RecoveryRun"]):
     def _wait(self, what: str) -> None:
         self._tell_log()
         if self._progress.stalled_s() > self._stall_s:
-            raise failure(self.log_text(), f"the server did nothing for {self._stall_s:.0f} s while it was {what}")
+            raise self._failure(f"the server did nothing for {self._stall_s:.0f} s while it was {what}")
         time.sleep(_POLL_S)
+
+    def _failure(self, what: str) -> GoldcopyError:
+        """Where the disk is full, the log may not hold that either: look for ourselves."""
+        disk = os.statvfs(self._datadir)
+        free_bytes = disk.f_bavail * disk.f_frsize
+        if free_bytes < _ALMOST_FULL_BYTES:
+            what += f", and no space is left on device: {free_bytes:,} bytes are free at {self._datadir}"
+        return failure(self.log_text(), what)
 
     def _tell_log(self) -> None:
         """Pass on whole lines that are new."""
@@ -210,7 +219,7 @@ def failure(log: str, what: str) -> GoldcopyError:
     said = "\n  ".join(errors[:10]) or "\n  ".join(log.strip().splitlines()[-5:])
     message = f"{what}; it said:\n  {said}" if said else what
     text = " ".join(errors).lower()
-    if any(w in log.lower() for w in _SPACE_WORDS):
+    if any(w in (log + what).lower() for w in _SPACE_WORDS):
         return NoSpace(message, hint="make room on the target's file system and run it again")
     if any(w in text for w in _KEY_WORDS):
         return KeyMissing(

@@ -1,0 +1,98 @@
+"""What must be done to the server even if this process is killed: a second, tiny process that outlives it.
+
+Locks go with their connection, but a replica's SQL thread that was stopped stays so. A child of ours therefore reads
+from a pipe who to log in as and what to run, and waits: when the pipe ends without a word, its statements are run.
+The password goes through the pipe, never through arguments or environment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+
+import msgspec
+
+from goldcopy.errors import GoldcopyError
+from goldcopy.server.session import Account, open_session
+
+_REVOKED = b"revoked\n"
+_TRIES, _PAUSE_S = 5, 1.0
+_END_S = 5.0
+
+
+class _Will(msgspec.Struct):
+    account: Account
+    statements: tuple[str, ...]
+
+
+class LastWill(contextlib.AbstractContextManager["LastWill"]):
+    """``statements`` are run as ``account`` if this process dies within the block, however that happens.
+
+    Leaving the block revokes it. Without a second process (none could be started) there is none: nothing is raised.
+    """
+
+    def __init__(self, account: Account, statements: tuple[str, ...]) -> None:
+        self._will = _Will(account, statements)
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> LastWill:
+        try:
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", __spec__.name],
+                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                start_new_session=True,  # what is sent to our process group is not meant for it
+            )  # fmt: skip
+            self._tell(msgspec.json.encode(self._will) + b"\n")
+        except OSError:
+            self._child = None
+        return self
+
+    def _tell(self, line: bytes) -> None:
+        assert self._child is not None and self._child.stdin is not None
+        self._child.stdin.write(line)
+        self._child.stdin.flush()
+
+    def leave(self) -> None:
+        """Have it done now, by the child, which tries for a while and outlives us."""
+        child, self._child = self._child, None
+        if child is not None and child.stdin is not None:
+            child.stdin.close()
+
+    def __exit__(self, *exc: object) -> None:
+        if self._child is None:
+            return
+        with contextlib.suppress(OSError):
+            self._tell(_REVOKED)
+            assert self._child.stdin is not None
+            self._child.stdin.close()
+        try:
+            self._child.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+
+
+def _execute(will: _Will) -> None:
+    for _ in range(_TRIES):
+        try:
+            with open_session(will.account) as session:
+                for statement in will.statements:
+                    session.run(statement)
+            return
+        except GoldcopyError:
+            time.sleep(_PAUSE_S)
+
+
+def _main() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    will = sys.stdin.buffer.readline()
+    if will.endswith(b"\n") and sys.stdin.buffer.readline() != _REVOKED:
+        _execute(msgspec.json.decode(will, type=_Will))
+
+
+if __name__ == "__main__":
+    _main()
