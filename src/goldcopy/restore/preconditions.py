@@ -12,6 +12,7 @@ from goldcopy.errors import KeyMissing, TargetRefused
 _KEY_FILES = ("file_key_management_filename", "file_key_management_filekey")
 _FILE_PREFIX = "FILE:"
 _PATIENCE_S = 60.0
+_GRACE_S = 10.0
 _POLL_S = 0.1
 _LOG_PREFIX = "goldcopy-"
 
@@ -40,16 +41,31 @@ def wait_for_other_server(directory: str, patience_s: float = _PATIENCE_S) -> No
     Raises TargetRefused when it goes on.
     """
     until = time.monotonic() + patience_s
-    told: set[int] = set()
+    orphans: dict[int, float] = {}
     while pid := next(_servers_on(directory), 0):
-        if pid not in told and _is_our_orphan(pid, directory):
-            os.kill(pid, signal.SIGTERM)
-            told.add(pid)
+        if pid in orphans or _is_our_orphan(pid, directory):
+            _end(pid, orphans)
         if time.monotonic() > until:
             raise TargetRefused(
                 f"a server (process {pid}) runs on {directory}; nothing was done", hint="stop it, and try again"
             )
         time.sleep(_POLL_S)
+
+
+def _end(pid: int, since: dict[int, float]) -> None:
+    """Ask it to shut down; MariaDB forgets to when it is asked while it starts, and then never listens again.
+
+    Killing does no harm: another run begins with the redo that this one began with.
+    """
+    now = time.monotonic()
+    asked = since.setdefault(pid, now)
+    try:
+        if asked == now:
+            os.kill(pid, signal.SIGTERM)
+        elif now - asked > _GRACE_S:
+            os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # it has ended meanwhile
 
 
 def _is_our_orphan(pid: int, directory: str) -> bool:
