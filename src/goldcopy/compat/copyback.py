@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from goldcopy.compat.ddlmarks import DEL, NEW, REN, marks
-from goldcopy.compat.increments import PACKED, ROCKSDB, entries
+from goldcopy.compat.increments import PACKED, ROCKSDB, entries, spec_path
 from goldcopy.compat.infofiles import CONFIG_NAME, TABLESPACES_NAME, Checkpoints, parse_tablespaces
 from goldcopy.compat.peerdir import find_file, parse_settings, read_text
 from goldcopy.compat.prepare import PENDING_NAME
@@ -200,15 +200,8 @@ def _system_files(home: str, request: CopyBackRequest) -> dict[str, str]:
     if not spec:
         settings = dict(parse_settings(read_text(os.path.join(home, CONFIG_NAME))))
         spec = settings.get("innodb_data_file_path", "ibdata1:12M:autoextend")
-    paths = [_spec_path(part) for part in spec.split(";") if part]
+    paths = [spec_path(part) for part in spec.split(";") if part]
     return {os.path.basename(p): _under(request.datadir, request.data_home_dir, p) for p in paths}
-
-
-def _spec_path(part: str) -> str:
-    """``/d/ibdata1:12M:autoextend`` -> ``/d/ibdata1``."""
-    fields = part.split(":")
-    at = next((i for i, field in enumerate(fields) if i and field[:1].isdigit()), len(fields))
-    return ":".join(fields[:at])
 
 
 def _by_link(home: str) -> dict[str, str]:

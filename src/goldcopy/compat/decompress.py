@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from goldcopy.compat.increments import ROCKSDB, entries
-from goldcopy.errors import BackupInvalid, NoSpace, TargetRefused
+from goldcopy.errors import NoSpace, TargetRefused, UsageError
 from goldcopy.events import Emit, Note
 from goldcopy.formats.xbcrypt import Cipher
 from goldcopy.image import osfile
@@ -45,8 +45,9 @@ class _Job:
 def decompress(request: DecompressRequest, emit: Emit) -> int:
     """Unwrap every file that is wrapped. Returns how many were.
 
-    Raises BackupInvalid for damaged data and for names that no backup program gives, KeyMissing, Unsupported (a library
-    is missing), TargetRefused when another file has the plain one's name, NoSpace. What was begun leaves no trace.
+    Raises BackupInvalid for damaged data, UsageError for names that no backup program gives, KeyMissing, Unsupported (a
+    library is missing), TargetRefused when another file has the plain one's name, NoSpace. What was begun leaves no
+    trace.
     """
     jobs = list(_jobs(request, emit))
     with ThreadPoolExecutor(max(1, request.parallel)) as pool:
@@ -70,7 +71,7 @@ def _jobs(request: DecompressRequest, emit: Emit) -> Iterator[_Job]:
         if not _SAFE_NAME.match(path):
             # the originals' words, blank lines included
             emit(Note(f"decompressing ./{path}\n\n"))
-            raise BackupInvalid("Error: invalid file name\n\nError: thread 0 failed.")
+            raise UsageError("Error: invalid file name\n\nError: thread 0 failed.")
         yield _Job(os.path.join(home, path), os.path.join(home, plain), suffixes)
 
 

@@ -11,7 +11,7 @@ from goldcopy.compat.peerdir import PeerDir, read_text
 from goldcopy.errors import BackupInvalid
 from goldcopy.formats.delta import Meta, parse_meta
 from goldcopy.image.codecs import CODECS
-from goldcopy.image.manifest import Manifest
+from goldcopy.image.manifest import BINLOG_TAIL_NAME, REDO_NAME, Manifest
 from goldcopy.restore.inplace import Increment, Piece, space_id_of
 
 ROCKSDB = "#rocksdb"
@@ -19,6 +19,8 @@ PACKED = tuple(CODECS)
 _DELTA, _META, _IBD = ".delta", ".meta", ".ibd"
 _NOT_PLAIN = (_DELTA, _META, _IBD, DEL, REN, NEW, ".ibu")
 _OURS = "goldcopy."
+_OURS_TOO = (REDO_NAME, BINLOG_TAIL_NAME)
+"""What of ours recovery reads: the increment's counts."""
 
 
 def entries(directory: str) -> Iterator[str]:
@@ -53,7 +55,21 @@ def read_increment(increment: PeerDir, *, partial: bool) -> Increment:
         _unchanged(manifest) if manifest else frozenset(),
         partial,
         int(dict(increment.settings).get("innodb_page_size") or 16384),
+        system_files(dict(increment.settings).get("innodb_data_file_path", "")),
     )
+
+
+def system_files(spec: str) -> tuple[str, ...]:
+    """innodb_data_file_path -> the names that its files have in a backup, in order."""
+    paths = [spec_path(part) for part in (spec or "ibdata1:12M:autoextend").split(";") if part]
+    return tuple(map(os.path.basename, paths))
+
+
+def spec_path(part: str) -> str:
+    """One file of innodb_data_file_path: ``/d/ibdata1:12M:autoextend`` -> ``/d/ibdata1``."""
+    fields = part.split(":")
+    at = next((i for i, field in enumerate(fields) if i and field[:1].isdigit()), len(fields))
+    return ":".join(fields[:at])
 
 
 def _pieces(home: str, found: list[str]) -> dict[str, Piece]:
@@ -88,8 +104,11 @@ def _whole(home: str, stored: str, path: str) -> Piece:
 
 def _delta(home: str, stored: str, path: str) -> Piece:
     source = os.path.join(home, stored)
-    meta = _meta(source.removesuffix(_DELTA) + _META)
-    return Piece(path, source, meta.zip_size or meta.page_size, meta.space_id, meta.zip_size)
+    place = source.removesuffix(_DELTA) + _META
+    meta = _meta(place)
+    # MariaDB tells none; MySQL may well tell 0
+    flags = meta.space_flags if "space_flags" in read_text(place) else None
+    return Piece(path, source, meta.zip_size or meta.page_size, meta.space_id, meta.zip_size, flags)
 
 
 def _meta(path: str) -> Meta:
@@ -106,7 +125,7 @@ def _is_plain(path: str, increment: PeerDir) -> bool:
         return not path.endswith(_NOT_PLAIN)
     return not (
         path.endswith((*_NOT_PLAIN, "_checkpoints"))
-        or path.startswith(_OURS)
+        or (path.startswith(_OURS) and path not in _OURS_TOO)
         or _is_whole(path)
         or (path == CONFIG_NAME and not increment.settings)
     )

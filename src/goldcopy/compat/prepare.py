@@ -116,6 +116,10 @@ def _check_chain(target: PeerDir, increment: PeerDir, request: PrepareRequest, e
         raise BackupInvalid(f"{increment.directory} is of {increment.family}, {target.directory} of {target.family}")
     if read_text(target.path(PENDING_NAME)):
         return
+    if _applied(target, increment):
+        # a run that was killed at its very end looks like this; doing it again changes nothing
+        emit(Note(f"{increment.directory} has been applied before; it is applied again"))
+        return
     check_base(target, increment)
     if target.checkpoints.to_lsn != increment.checkpoints.from_lsn:
         if not request.ignore_chain:
@@ -126,6 +130,11 @@ def _check_chain(target: PeerDir, increment: PeerDir, request: PrepareRequest, e
                 " applied in the order in which they were taken, each once",
             )
         emit(Warn("chain", "the increment does not continue the target: tables may be damaged"))
+
+
+def _applied(target: PeerDir, increment: PeerDir) -> bool:
+    have, want = target.checkpoints, increment.checkpoints
+    return (have.to_lsn, have.last_lsn) == (want.to_lsn, want.last_lsn)
 
 
 def _overlay(target: PeerDir, increment: PeerDir, request: PrepareRequest, emit: Emit) -> None:

@@ -1,8 +1,8 @@
-"""The first page of a MariaDB tablespace that is in the redo log only: enough for recovery to know the file.
+"""The first page of a tablespace that is in the redo log only: enough for recovery to know the file.
 
-A table made a moment before an increment has an empty delta: nothing of it was on disk. MariaDB before 10.8 refuses
-files whose first pages do not tell the tablespace's id; the redo then overwrites this page with the real one
-(fsp0fsp.h: fsp_header_t; fsp0types.h: flags).
+A table made a moment before an increment has an empty delta: nothing of it was on disk (MySQL: only a first page
+without an LSN). MySQL, and MariaDB before 10.8, refuse files whose first pages do not tell the tablespace's id; the
+redo then overwrites this page with the real one (fsp0fsp.h: fsp_header_t; fsp0types.h: flags).
 """
 
 from __future__ import annotations
@@ -26,15 +26,21 @@ def flags_of(page_size: int, zip_size: int, logical_size: int) -> int:
     return _POST_ANTELOPE | zip_bits | _ATOMIC_BLOBS | size_bits
 
 
-def first_page(space_id: int, page_size: int, zip_size: int, logical_size: int) -> bytes:
-    """The page, with its checksum. Sizes in bytes; ``page_size`` is the size on disk."""
+def first_page(space_id: int, page_size: int, zip_size: int, logical_size: int, flags: int | None = None) -> bytes:
+    """The page, with its checksum. Sizes in bytes; ``page_size`` is the size on disk.
+
+    ``flags``: as MySQL's ``.meta`` tells them; None = of a MariaDB tablespace, made of the sizes.
+    """
     page = bytearray(page_size)
     page[8:16] = _NONE + _NONE
     page[24:26] = _TYPE_FSP_HEADER.to_bytes(2, "big")
     page[34:42] = space_id.to_bytes(4, "big") * 2
     page[46:50] = INITIAL_PAGES.to_bytes(4, "big")
-    page[54:58] = flags_of(page_size, zip_size, logical_size).to_bytes(4, "big")
-    if zip_size:
+    known = flags_of(page_size, zip_size, logical_size) if flags is None else flags
+    page[54:58] = known.to_bytes(4, "big")
+    if flags is not None and not zip_size:
+        page[0:4] = page[-8:-4] = (_crc(page[4:26]) ^ _crc(page[38:-8])).to_bytes(4, "big")
+    elif zip_size:
         page[0:4] = (_crc(page[4:16]) ^ _crc(page[24:26]) ^ _crc(page[34:])).to_bytes(4, "big")
     else:
         page[-4:] = _crc(page[:-4]).to_bytes(4, "big")

@@ -32,7 +32,8 @@ class Piece:
     """One tablespace of an increment. ``path``: its name from now on, relative. ``source``: the file with its pages.
 
     ``page_size``: bytes of a page of a delta; 0 = ``source`` is a whole tablespace. ``space_id``: 0 = unknown, or
-    the system tablespace: matched by name. ``zip_size``: ``page_size`` of ROW_FORMAT=COMPRESSED, else 0.
+    the system tablespace: matched by name. ``zip_size``: ``page_size`` of ROW_FORMAT=COMPRESSED, else 0. ``flags``:
+    MySQL's, None = not told.
     """
 
     path: str
@@ -40,6 +41,7 @@ class Piece:
     page_size: int = 0
     space_id: int = _NO_ID
     zip_size: int = 0
+    flags: int | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Increment:
 
     ``directories``: all database directories of the increment, empty ones too. ``kept``: files of the base that the
     increment knows to be unchanged. ``partial``: what the increment does not hold stays as it is.
-    ``logical_page_size``: innodb_page_size of the source.
+    ``logical_page_size``: innodb_page_size of the source. ``system_files``: of the system tablespace, in their order.
     """
 
     pieces: tuple[Piece, ...]
@@ -57,6 +59,7 @@ class Increment:
     kept: frozenset[str] = frozenset()
     partial: bool = False
     logical_page_size: int = 16384
+    system_files: tuple[str, ...] = ()
 
 
 class Overlay:
@@ -98,6 +101,19 @@ class Overlay:
             for done, (piece, size) in enumerate(pool.map(self._apply, self._increment.pieces), 1):
                 self._emit(Note(f"{piece.path}: {size} bytes", detail=True))
                 self._emit(Progress("overlay", done, len(self._increment.pieces), "files"))
+        self._extend_system()
+
+    def _extend_system(self) -> None:
+        """Its header counts the pages of all its files, and only the last one grows."""
+        paths = [self._path(name) for name in self._increment.system_files]
+        if not paths or not all(map(os.path.exists, paths)):
+            return
+        with open(paths[0], "rb") as f:
+            head = f.read(_SIZE_AT + 4)
+        pages = int.from_bytes(head[_SIZE_AT:], "big")
+        last = pages * self._increment.logical_page_size - sum(map(os.path.getsize, paths[:-1]))
+        if last > os.path.getsize(paths[-1]):
+            os.truncate(paths[-1], last)
 
     def _place_by_id(self) -> dict[str, int]:
         """Tablespace files of the base by name -> id. 0 where the first page was never written."""
@@ -143,7 +159,7 @@ class Overlay:
         logical = self._increment.logical_page_size
         temporary = target + ".goldcopy-tmp"
         with open(temporary, "wb") as f:
-            f.write(first_page(piece.space_id, piece.page_size, piece.zip_size, logical))
+            f.write(first_page(piece.space_id, piece.page_size, piece.zip_size, logical, piece.flags))
             f.truncate(INITIAL_PAGES * logical)
         os.rename(temporary, target)
 

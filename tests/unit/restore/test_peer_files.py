@@ -10,7 +10,7 @@ from goldcopy.compat.copyback import CopyBackRequest, copy_back
 from goldcopy.compat.ddlmarks import apply_marks
 from goldcopy.compat.decompress import DecompressRequest, decompress
 from goldcopy.compat.peerdir import parse_settings, read_peer_dir
-from goldcopy.errors import BackupInvalid, TargetRefused, Unsupported
+from goldcopy.errors import BackupInvalid, UsageError, TargetRefused, Unsupported
 from goldcopy.events import silent
 from goldcopy.image.codecs import Zstd
 
@@ -127,7 +127,7 @@ def test_decompressing_leaves_no_half_file_and_overwrites_nothing(tmp_path: Path
 
 def test_names_that_no_backup_has_are_not_decompressed(tmp_path: Path) -> None:
     (tmp_path / "a;b.zst").write_bytes(Zstd().encode(b"x"))
-    with pytest.raises(BackupInvalid):
+    with pytest.raises(UsageError):
         decompress(DecompressRequest(directory=str(tmp_path)), silent)
 
 
