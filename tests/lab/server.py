@@ -177,10 +177,14 @@ class LabServer:
         return 16384
 
     # -- its life
-    def create(self) -> LabServer:
-        """Lay down a fresh data directory."""
-        self.datadir.mkdir(parents=True, exist_ok=True)
-        copy_tree(template(self.info, [*_small_redo(self.info), *self.init]), self.datadir)
+    def create(self, *, cached: bool = True) -> LabServer:
+        """Lay down a fresh data directory; not from a template where ``init`` names folders of this test."""
+        options = [*_small_redo(self.info), *self.init]
+        if cached:
+            self.datadir.mkdir(parents=True, exist_ok=True)
+            copy_tree(template(self.info, options), self.datadir)
+        else:
+            _initialise(self.info, self.datadir, options)
         return self
 
     def command(self, extra: Sequence[str] = ()) -> list[str]:
@@ -265,6 +269,8 @@ class LabServer:
 
     def sql(self, *statements: str) -> list[tuple[Any, ...]]:
         """Run statements in one connection; the rows of the last one."""
+        if not statements:
+            return []
         with self.connect() as connection, connection.cursor() as cursor:
             for statement in statements:
                 cursor.execute(statement)

@@ -16,7 +16,7 @@ import pytest
 from lab import keys, program, schema
 from lab.load import USUAL, Load
 from lab.oracle import State, check_restored, snapshot
-from lab.server import LabServer, copy_tree, replica_state, replicate, template, wait_caught_up
+from lab.server import LabServer, replica_state, replicate, wait_caught_up
 
 from .conftest import MakeServer, need
 
@@ -162,7 +162,8 @@ def test_tablespaces_outside_the_data_directory_follow_the_map(server_name: str,
     chain, want = full_and_increment(source, lab_dir, ("bank", "remote", "remote", "ddl"), 70)
     for n, backup in enumerate(chain):
         mapped = program.restore(
-            source, backup, lab_dir / f"r{n}", "--map", f"{there}={elsewhere}{n}", options=places(Path(f"{elsewhere}{n}"))
+            source, backup, lab_dir / f"r{n}", "--map", f"{there}={elsewhere}{n}",
+            options=places(Path(f"{elsewhere}{n}")),
         )
         with mapped as restored:
             quick_start(restored)
@@ -203,7 +204,7 @@ def test_a_prepared_xa_transaction_survives_and_can_still_be_committed(
         with program.restore(source, backup, lab_dir / f"r{n}") as restored:
             quick_start(restored)
             check_restored(want, restored, program.point(backup), source.binlogs(), source=source)
-            assert [row[3] for row in restored.sql("XA RECOVER")] == ["pledge"]
+            assert [row[3] for row in restored.sql("XA RECOVER")] in (["pledge"], [b"pledge"])
             restored.sql("XA COMMIT 'pledge'")
             assert restored.sql("SELECT id FROM misc.pledged") == [(1,)]
 
@@ -227,7 +228,9 @@ def test_a_replica_can_be_the_source(server_name: str, make_server: MakeServer, 
     state = replica_state(replica)
     assert state["Replica_SQL_Running"] == "Yes", "the backup left the replica stopped"
     want = snapshot(replica)
-    judge_all(replica, [full, increment], want, lab_dir, )
+    # it must not go on replicating while it is judged, and its relay logs are in no backup
+    replica.options += ["--skip-slave-start", "--relay-log-recovery=1"]
+    judge_all(replica, [full, increment], want, lab_dir)
 
 
 # ------------------------------------------------------------------ IMPORT TABLESPACE
@@ -313,10 +316,7 @@ def test_system_undo_and_redo_in_directories_of_their_own(server_name: str, lab_
         f"--innodb-data-home-dir={folders['system']}", "--innodb-data-file-path=ibdata1:12M;ibdata2:12M:autoextend",
         f"--innodb-undo-directory={folders['undo']}", f"--innodb-log-group-home-dir={folders['redo']}",
     )
-    source = LabServer(server_name, lab_dir / "source", init=init)
-    source.datadir.mkdir(parents=True)
-    copy_tree(template(source.info, init), source.datadir)
-    source.start()
+    source = LabServer(server_name, lab_dir / "source", init=init).create(cached=False).start()
     schema.setup(source)
     chain, want = full_and_increment(source, lab_dir, USUAL, 120)
     maps = [part for n, folder in folders.items() for part in ("--map", f"{folder}={lab_dir}/restored-{n}")]
