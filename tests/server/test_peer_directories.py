@@ -337,7 +337,10 @@ def test_increments_are_refused_out_of_order(make_server: MakeServer, lab_dir: P
         our_prepare(source, full, chain[2])
     assert tree(full) == before
     our_prepare(source, full, chain[1])
+    our_prepare(source, full, chain[1])
     our_prepare(source, full, chain[2])
+    with pytest.raises(BackupInvalid, match="This incremental backup seems not to be proper for the target"):
+        our_prepare(source, full, chain[1])
     assert os.path.exists(full / "mariadb_backup_checkpoints")
 
 

@@ -109,6 +109,17 @@ def test_a_grown_tablespace_has_the_size_that_its_header_tells(tmp_path: Path) -
     assert (base / "d/t.ibd").stat().st_size == 20 * PAGE
 
 
+def test_the_last_file_of_the_system_tablespace_grows_by_what_its_header_tells(tmp_path: Path) -> None:
+    base, inc = tmp_path / "base", tmp_path / "inc"
+    table(base / "ibdata1", 0, 3)
+    table(base / "ibdata2", 0, 2)
+    changed = piece(inc, "ibdata1", 0, {0: page(0, 0, 1, pages=9)})
+    files = ("ibdata1", "ibdata2")
+    increment = Increment((changed,), (), frozenset(), logical_page_size=PAGE, system_files=files)
+    Overlay(str(base), increment, silent).run()
+    assert [(base / name).stat().st_size // PAGE for name in files] == [3, 6]
+
+
 def test_a_delta_of_many_clusters_lands_page_by_page(tmp_path: Path) -> None:
     pages = {number: bytes([number % 251]) * 1024 for number in range(0, 1400, 2)}
     delta(tmp_path / "t.delta", pages, 1024)
