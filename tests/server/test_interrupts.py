@@ -96,6 +96,7 @@ def test_a_signal_at_the_start_of_each_phase(source: LabServer, place: Path, pha
     unhurt(source)
 
 
+@pytest.mark.parametrize("source", ["mysql-9.7"], indirect=True)
 @pytest.mark.parametrize("number", SOFT)
 def test_a_signal_in_the_middle_of_a_long_copy(source: LabServer, place: Path, number: signal.Signals):
     run = Running(place, *backup_arguments(source, place / "b", "--throttle-mb", "10"))
@@ -119,6 +120,7 @@ def test_a_signal_while_a_lock_is_waited_for(source: LabServer, place: Path):
     unhurt(source)
 
 
+@pytest.mark.parametrize("source", ["mariadb-11.8"], indirect=True)
 def test_more_signals_while_giving_back_change_nothing(source: LabServer, place: Path):
     run = Running(place, *backup_arguments(source, place / "b", "--throttle-mb", "10"))
     run.wait_for("copy ")
@@ -176,6 +178,7 @@ def test_an_interrupted_restore_leaves_the_target_as_it_was(source, place, taken
     program.run("check", str(taken))
 
 
+@pytest.mark.parametrize("source", ["mariadb-11.8"], indirect=True)
 @pytest.mark.parametrize("phase", ["restore", "recover", "finish"])
 def test_an_interrupted_prepare_leaves_the_backup_as_it_was(source, place, taken, phase):
     mine = place / "b"
@@ -194,6 +197,7 @@ def test_an_interrupted_prepare_leaves_the_backup_as_it_was(source, place, taken
         program.run("prepare", str(mine), "--mysqld", source.mysqld)
 
 
+@pytest.mark.parametrize("source", ["mysql-9.7"], indirect=True)
 def test_a_killed_prepare_leaves_the_backup_as_it_was(source, place, taken):
     mine = place / "b"
     shutil.copytree(taken, mine)

@@ -57,6 +57,7 @@ def in_time(started: float) -> None:
     assert time.monotonic() - started < IN_TIME_S
 
 
+@pytest.mark.parametrize("source", ["mysql-9.7"], indirect=True)
 def test_a_long_statement_in_the_way_is_given_up_on_in_time(source, place):
     with Statement(source, LONG_WRITE.format(60)) as query:
         time.sleep(1.2)
@@ -96,6 +97,7 @@ def test_a_statement_that_may_be_killed_is_killed(source, place):
     unhurt(source)
 
 
+@pytest.mark.parametrize("source", ["mariadb-10.11"], indirect=True)
 def test_only_what_the_user_gave_up_is_killed(source, place):
     with Statement(source, LONG_WRITE.format(60)) as query:
         fails(
@@ -107,6 +109,7 @@ def test_only_what_the_user_gave_up_is_killed(source, place):
     unhurt(source)
 
 
+@pytest.mark.parametrize("source", ["mysql-9.7"], indirect=True)
 def test_a_short_patience_waits_for_a_statement_that_ends(source, place):
     with Statement(source, LONG_WRITE.format(4)) as query:
         time.sleep(1.2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 import threading
 import time
@@ -32,12 +33,33 @@ def human_seconds(seconds: float) -> str:
     return f"{s // 60}m{s % 60:02d}s" if s < 3600 else f"{s // 3600}h{s % 3600 // 60:02d}m"
 
 
+class _Out:
+    """Where text goes, until it cannot go there any more: a backup must not fail because nobody reads of it."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def write(self, text: str) -> None:
+        """Write and flush; the reader may be gone (EPIPE) or the log's disk full."""
+        try:
+            self._out.write(text)
+            self._out.flush()
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                # what is left in the buffer is written once more when the program ends
+                os.dup2(nowhere, self._out.fileno())
+            finally:
+                os.close(nowhere)
+
+
 class Terminal:
     """For people. ``level``: 0 quiet (errors and warnings only), 1 normal, 2 verbose."""
 
     def __init__(self, level: int, out: TextIO | None = None) -> None:
-        self._level, self._out = level, out or sys.stderr
-        self._live = self._out.isatty() and level > 0
+        stream = out or sys.stderr
+        self._level, self._out = level, _Out(stream)
+        self._live = stream.isatty() and level > 0
         self._lock = threading.Lock()
         self._started = self._phase_started = time.monotonic()
         self._drawn_at = 0.0
@@ -71,7 +93,6 @@ class Terminal:
         if self._level >= level:
             self._wipe()
             self._out.write(text + "\n")
-            self._out.flush()
 
     def _progress(self, event: Progress) -> None:
         now = time.monotonic()
@@ -90,7 +111,6 @@ class Terminal:
             text += f", redo head start {human_seconds(event.redo_head_start_s)}"
         self._wipe()
         self._out.write("\r" + text)
-        self._out.flush()
         self._drawn = True
 
     def _done(self, event: Done) -> None:
@@ -110,7 +130,7 @@ class JsonLines:
     """For machines: one JSON object a line on stdout; the last one of a failure is ``{"event": "error"}``."""
 
     def __init__(self, out: TextIO | None = None) -> None:
-        self._out = out or sys.stdout
+        self._out = _Out(out or sys.stdout)
         self._lock = threading.Lock()
         self._last = 0.0
 
@@ -135,7 +155,6 @@ class JsonLines:
 
     def _write(self, fields: dict[str, object]) -> None:
         self._out.write(json.dumps(fields) + "\n")
-        self._out.flush()
 
 
 Renderer = Terminal | JsonLines
