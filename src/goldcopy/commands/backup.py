@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from goldcopy.capture.base import open_base
@@ -85,8 +86,13 @@ def run(command: Backup, connection: Connection, emit: Emit) -> Manifest:
     return manifest
 
 
-def take(capture: Capture, emit: Emit, finish: Finish | None = None) -> Manifest:
-    """The life of a backup, in order. ``finish``: see ``Capture.write_manifest``."""
+def take(
+    capture: Capture, emit: Emit, finish: Finish | None = None, at_lock: Callable[[], None] | None = None
+) -> Manifest:
+    """The life of a backup, in order.
+
+    ``finish``: see ``Capture.write_manifest``. ``at_lock``: called when all stands still.
+    """
     emit(Phase("guard", "keeping DDL away, following the redo log"))
     capture.guard()
     capture.follow_redo()
@@ -95,6 +101,8 @@ def take(capture: Capture, emit: Emit, finish: Finish | None = None) -> Manifest
     emit(Phase("lock", "looking for what DDL changed; consistent point"))
     capture.block_ddl()
     capture.block_commit()
+    if at_lock is not None:
+        at_lock()
     capture.release()
     emit(Phase("finish", "making the backup durable"))
     return capture.write_manifest(finish)

@@ -23,6 +23,7 @@ from goldcopy.compat.peerdir import find_file, parse_settings, read_text
 from goldcopy.compat.plugins import missing_algorithms, plugin_settings
 from goldcopy.compat.session import account_of, check_privileges, lock_policy
 from goldcopy.compat.sinks import open_sink, packing_of
+from goldcopy.compat.unwritten import UnwrittenSpaces
 from goldcopy.dialect.peers import Peer, peer_of
 from goldcopy.errors import BackupInvalid, GoldcopyError, PageCorrupt, TargetRefused, UsageError
 from goldcopy.formats import Lsn
@@ -87,9 +88,10 @@ def _capture(
         SafeReplica(instance, settings.flag("safe-slave-backup"), timeout_s, log.emit),
         Capture(instance, sink, base, _capture_options(settings, filters, peer, spool), log.emit) as capture,
     ):
-        form = DirectoryForm(sink, _facts(settings, call, instance, peer, spool))
+        unwritten = UnwrittenSpaces(instance) if peer.mariadb and base is not None else None
+        form = DirectoryForm(sink, _facts(settings, call, instance, peer, spool), unwritten)
         try:
-            return form, take(capture, log.emit, form)
+            return form, take(capture, log.emit, form, unwritten.look if unwritten else None)
         except PageCorrupt as e:
             raise PageCorrupt(f"Database page corruption detected: {e.message}", hint=e.hint) from e
 

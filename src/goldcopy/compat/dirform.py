@@ -11,6 +11,7 @@ import msgspec
 from goldcopy.compat import infofiles
 from goldcopy.compat.infofiles import Checkpoints, Info
 from goldcopy.compat.plugins import refuse_unreadable
+from goldcopy.compat.unwritten import UnwrittenSpaces
 from goldcopy.dialect.peers import Peer
 from goldcopy.errors import TargetRefused
 from goldcopy.formats.redo import rebuild
@@ -46,14 +47,17 @@ class Facts:
 class DirectoryForm:
     """A ``Finish`` for the engine: puts the peers' files into the sink. ``info``: what was written, afterwards."""
 
-    def __init__(self, sink: Sink, facts: Facts) -> None:
+    def __init__(self, sink: Sink, facts: Facts, unwritten: UnwrittenSpaces | None = None) -> None:
         self._sink, self._facts, self._peer = sink, facts, facts.peer
+        self._unwritten = unwritten
         self.info = Info()
 
     def __call__(self, manifest: Manifest) -> Manifest:
         facts, peer = self._facts, self._peer
         refuse_unreadable(manifest.spaces, facts.missing_algorithms)
         self.info = Info.of(manifest, mariadb=peer.mariadb, **facts.info)
+        if self._unwritten is not None:
+            self._unwritten.write(manifest, self._sink)
         position = manifest.position
         if facts.binlog_info:
             self._named("binlog_info", infofiles.binlog_info(position))

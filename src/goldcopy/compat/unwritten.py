@@ -1,0 +1,45 @@
+"""Tables of which nothing but redo exists, in an increment that mariadb-backup is to prepare.
+
+Their first page is not on disk yet, so the engine takes the file as it is. mariadb-backup removes every tablespace
+for which an increment has no delta; an empty delta, with the id that the server tells, has it make the file, which the
+redo then fills.
+"""
+
+from __future__ import annotations
+
+from goldcopy.errors import PrivilegeMissing
+from goldcopy.formats.innodb.page import geometry
+from goldcopy.image.manifest import Manifest
+from goldcopy.image.sink import Sink
+from goldcopy.server.instance import Instance
+
+_QUERY = "SELECT NAME, SPACE, FLAG FROM information_schema.INNODB_SYS_TABLESPACES"
+_ON_DISK = (1 << 25) - 1
+"""The flags that stand in the file; those above are the server's notes (fsp0types.h, FSP_FLAGS_MEM_MASK)."""
+_FIRST_PAGE_BYTES, _SPACE_ID_AT, _FLAGS_AT = 4096, 34, 54
+
+
+class UnwrittenSpaces:
+    """Asks for ids under the lock by ``look``, and writes the deltas by ``write``."""
+
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+        self._known: dict[str, tuple[int, int]] = {}
+
+    def look(self) -> None:
+        """Learn the id and flags of every tablespace; an account that may not ask learns nothing."""
+        try:
+            rows = self._instance.session.rows(_QUERY)
+        except PrivilegeMissing:
+            return
+        self._known = {f"{name}.ibd": (int(space), int(flags) & _ON_DISK) for name, space, flags in rows}
+
+    def write(self, manifest: Manifest, sink: Sink) -> None:
+        """Put an empty delta beside each tablespace that was taken as it is."""
+        for space in manifest.spaces:
+            if space.stored == "raw" and space.path in self._known:
+                space_id, flags = self._known[space.path]
+                page = bytearray(_FIRST_PAGE_BYTES)
+                page[_SPACE_ID_AT : _SPACE_ID_AT + 4] = space_id.to_bytes(4, "big")
+                page[_FLAGS_AT : _FLAGS_AT + 4] = flags.to_bytes(4, "big")
+                sink.open_delta(space.path, geometry=geometry(bytes(page), "mariadb")).finish()
