@@ -32,6 +32,7 @@ from lab.failures import (
     unhurt,
     well_said,
 )
+from lab.keys import ring_for
 from lab.server import LabServer, kill_all, scratch
 
 from .conftest import need
@@ -463,28 +464,25 @@ def test_a_file_of_an_unknown_engine_is_named(source, place):
 
 
 # ------------------------------------------------------------------ keys
-def test_without_its_keys_an_encrypted_backup_is_not_restored(place):
-    need("mariadb-11.8")
-    keys = place / "keys"
-    keys.write_text("1;" + "ab" * 32 + "\n")
-    options = ["--plugin-load-add=file_key_management", f"--file-key-management-filename={keys}"]
-    with LabServer("mariadb-11.8", place / "source", options).create().start() as server:
-        server.sql(
-            "CREATE DATABASE d", "CREATE TABLE d.e (a INT) ENCRYPTED=YES", "INSERT INTO d.e VALUES (1), (2)"
-        )
+@pytest.mark.parametrize("name", ["mariadb-11.8", "mysql-8.0", "mysql-9.7"])
+def test_without_its_keys_an_encrypted_backup_is_not_restored(place, name):
+    need(name)
+    ring = ring_for(name, place / "keys")
+    with LabServer(name, place / "source", ring.options, binary=ring.binary).create().start() as server:
+        encrypted = "ENCRYPTED=YES" if server.mariadb else "ENCRYPTION='Y'"
+        server.sql("CREATE DATABASE d", f"CREATE TABLE d.e (a INT) {encrypted}", "INSERT INTO d.e VALUES (1), (2)")
         program.backup(server, place / "b")
         server.stop()
-        kept = keys.read_bytes()
-        keys.unlink()
-        said = fails(12, *restore_arguments(server, place / "b", place / "r"), hint="--server-option")
-        assert "keys" in said and not (place / "r").exists()
-        fails(12, "prepare", str(place / "b"), "--mysqld", server.mysqld)
+        arguments = [*restore_arguments(server, place / "b", place / "r"), *ring.restore_options]
+        moved = ring.file.rename(place / "moved")
+        fails(12, *arguments, hint="--server-option")
+        assert not (place / "r").exists()
+        fails(12, "prepare", str(place / "b"), "--mysqld", server.mysqld, *ring.restore_options)
         program.run("check", str(place / "b"))
-        moved = place / "keys.moved"
-        moved.write_bytes(kept)
-        program.run(*restore_arguments(
-            server, place / "b", place / "r", "--server-option", f"file-key-management-filename={moved}"
-        ))
+        assert not (place / "b.preparing").exists()
+        ring.file.unlink(missing_ok=True)
+        moved.rename(ring.file)
+        program.run(*arguments)
 
 
 # ------------------------------------------------------------------ who reads of it
