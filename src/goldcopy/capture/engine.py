@@ -267,7 +267,8 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         )
         started = time.time_ns()
         results = copier.copy(jobs)
-        self._spaces.add(results, started)
+        for path in self._spaces.add(results, started):
+            self._sink.remove_space(path)
         for result in results:
             self._torn += result.torn_rereads
             for page in result.corrupt:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from goldcopy.capture.copier import SpaceResult, imported_since
 from goldcopy.image.manifest import Space
@@ -50,17 +50,24 @@ class CopiedSpaces:
         self._started_ns = 0
         self._again_ns: dict[str, int] = {}
 
-    def add(self, results: Iterable[SpaceResult], started_ns: int) -> None:
+    def add(self, results: Iterable[SpaceResult], started_ns: int) -> list[str]:
         """Take results. A file that vanished while it was copied is left out: nothing of it is kept.
 
-        ``started_ns``: when their copy began.
+        ``started_ns``: when their copy began. Returns paths to remove from the sink: a table that was renamed to the
+        name of another one just before that was opened has been copied twice, under both names.
         """
-        if not self._started_ns:
-            self._started_ns = started_ns
-        elif started_ns > self._started_ns:
-            results = list(results)
-            self._again_ns |= {r.identity: started_ns for r in results}
-        self._by_identity |= {r.identity: r for r in results if not r.vanished}
+        self._started_ns = self._started_ns or started_ns
+        twice = []
+        for r in results:
+            if r.vanished:
+                continue
+            if r.identity in self._by_identity:
+                twice.append(r.path)
+                continue
+            self._by_identity[r.identity] = r
+            if started_ns > self._started_ns:
+                self._again_ns[r.identity] = started_ns
+        return twice
 
     def compare(self, files: Iterable[FileRef], altered: Set[str] = frozenset()) -> Changes:
         """Compare with the data directory as it is now (under a lock that keeps DDL out).
@@ -95,9 +102,13 @@ class CopiedSpaces:
             sink.rename_space(old, old + _PARKED)
         for old, new in changes.renamed:
             sink.rename_space(old + _PARKED, new)
-        gone = set(changes.gone)
-        for identity in [i for i, r in self._by_identity.items() if r.path in gone]:
-            del self._by_identity[identity]
+        gone, renamed = set(changes.gone), dict(changes.renamed)
+        for identity, result in list(self._by_identity.items()):
+            if result.path in gone:
+                del self._by_identity[identity]
+            elif result.path in renamed:
+                # asked again later, it must not look renamed once more
+                self._by_identity[identity] = replace(result, path=renamed[result.path])
 
     def records(self, files: Iterable[FileRef]) -> tuple[Space, ...]:
         """The manifest's records, with the names and sizes that the files have now (they may have grown since).

@@ -1,0 +1,70 @@
+"""DDL while tablespaces are copied: by name alone a table would be lost, or kept twice."""
+
+from __future__ import annotations
+
+from goldcopy.capture.copier import SpaceResult
+from goldcopy.capture.spaces import CopiedSpaces
+from goldcopy.server.files import FileRef
+
+T0 = 1_000_000_000_000
+
+
+def result(path: str, identity: str) -> SpaceResult:
+    return SpaceResult(path=path, identity=identity, space_id=5, page_size=16384)
+
+
+def ref(path: str, identity: str) -> FileRef:
+    return FileRef(path, "/nowhere/" + path, "", 16384, identity, T0 - 10**9, T0 - 10**9, 0o640)
+
+
+class Names:
+    """Stands for a sink: only the names in it."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = set(names)
+
+    def remove_space(self, path: str) -> None:
+        self.names.remove(path)
+
+    def rename_space(self, old: str, new: str) -> None:
+        assert new not in self.names
+        self.names.remove(old)
+        self.names.add(new)
+
+
+def mend(spaces: CopiedSpaces, sink: Names, *now: FileRef) -> tuple[FileRef, ...]:
+    changes = spaces.compare(now)
+    spaces.mend(changes, sink)
+    return changes.fresh
+
+
+def test_a_table_renamed_onto_the_next_name_to_be_opened_is_kept_once():
+    spaces = CopiedSpaces()
+    # listed as q (b) and p (a); q was copied, then renamed to p, and p was opened
+    assert spaces.add([result("db/q.ibd", "b"), result("db/p.ibd", "b")], T0) == ["db/p.ibd"]
+    sink = Names("db/q.ibd")
+    assert mend(spaces, sink, ref("db/p.ibd", "b")) == ()
+    assert sink.names == {"db/p.ibd"}
+
+
+def test_swapped_tables_change_places():
+    spaces, sink = CopiedSpaces(), Names("db/p.ibd", "db/q.ibd")
+    assert spaces.add([result("db/p.ibd", "a"), result("db/q.ibd", "b")], T0) == []
+    assert mend(spaces, sink, ref("db/q.ibd", "a"), ref("db/p.ibd", "b")) == ()
+    assert sink.names == {"db/p.ibd", "db/q.ibd"}
+    records = spaces.records([ref("db/q.ibd", "a"), ref("db/p.ibd", "b")])
+    assert {(r.path, r.identity) for r in records} == {("db/q.ibd", "a"), ("db/p.ibd", "b")}
+
+
+def test_dropped_and_made_anew_under_the_same_name_is_another_table():
+    spaces, sink = CopiedSpaces(), Names("db/p.ibd")
+    spaces.add([result("db/p.ibd", "a")], T0)
+    now = ref("db/p.ibd", "c")
+    assert mend(spaces, sink, now) == (now,)
+    assert sink.names == set()
+
+
+def test_what_vanished_while_it_was_copied_is_not_kept():
+    spaces = CopiedSpaces()
+    spaces.add([SpaceResult(path="db/p.ibd", vanished=True)], T0)
+    assert len(spaces) == 0
