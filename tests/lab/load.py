@@ -139,6 +139,7 @@ class Misc(Writer):
             turn.append((3, lambda: f"INSERT INTO misc.generated (a, b) VALUES ({rng.randrange(99)}, '{text}')"))
         if self.kind.mariadb:
             turn += [(7, lambda t=t: f"INSERT INTO misc.{t} (v) VALUES ('{text}')") for t in ("aria", "aria_plain")]
+        if self.kind.replays_sequences:
             turn.append((6, lambda: "SELECT NEXTVAL(misc.seq)"))
         for every, make in turn:
             if n % every == 0:

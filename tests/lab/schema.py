@@ -35,6 +35,11 @@ class Kind:
         return self.mariadb or self.number >= (8,)
 
     @property
+    def replays_sequences(self) -> bool:
+        """A sequence's row event can be replayed from mysqlbinlog: MariaDB 10.5 crashes on it."""
+        return self.mariadb and self.number >= (10, 6)
+
+    @property
     def zip_sizes(self) -> tuple[int, ...]:
         """KEY_BLOCK_SIZEs for which ROW_FORMAT=COMPRESSED works here, in KiB."""
         largest = 0 if self.page_size > 16384 else self.page_size // 1024
