@@ -68,3 +68,11 @@ def test_what_vanished_while_it_was_copied_is_not_kept():
     spaces = CopiedSpaces()
     spaces.add([SpaceResult(path="db/p.ibd", vanished=True)], T0)
     assert len(spaces) == 0
+
+
+def test_a_renamed_table_is_moved_once_however_often_the_directory_is_looked_at():
+    spaces, sink = CopiedSpaces(), Names("db/p.ibd")
+    spaces.add([result("db/p.ibd", "a")], T0)
+    for _ in range(2):
+        assert mend(spaces, sink, ref("db/q.ibd", "a")) == ()
+    assert sink.names == {"db/q.ibd"}
