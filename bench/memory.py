@@ -6,6 +6,7 @@ import shutil
 import sys
 
 import bed
+
 from lab.server import running, scratch
 
 PAGE = 16384

@@ -10,7 +10,7 @@ from goldcopy.compat.copyback import CopyBackRequest, copy_back
 from goldcopy.compat.ddlmarks import apply_marks
 from goldcopy.compat.decompress import DecompressRequest, decompress
 from goldcopy.compat.peerdir import parse_settings, read_peer_dir
-from goldcopy.errors import BackupInvalid, UsageError, TargetRefused, Unsupported
+from goldcopy.errors import BackupInvalid, TargetRefused, Unsupported, UsageError
 from goldcopy.events import silent
 from goldcopy.image.codecs import Zstd
 
