@@ -139,8 +139,16 @@ def _is_file(settings: Settings, option: str) -> bool:
     return settings.face.positional and settings.text(option).startswith("/")
 
 
-def _wanted(filters: Filters) -> Callable[[str], bool] | None:
-    return filters.keeps if filters.partial else None
+def _wanted(filters: Filters, peer: Peer) -> Callable[[str], bool] | None:
+    """MySQL's own databases go along: its server, which recovers the backup, does not start without them."""
+    if not filters.partial:
+        return None
+    if peer.mariadb:
+        return filters.keeps
+    return lambda path: path.startswith(_MYSQL_OWN) or filters.keeps(path)
+
+
+_MYSQL_OWN = ("mysql/", "sys/", "performance_schema/")
 
 
 def _capture_options(settings: Settings, filters: Filters, peer: Peer, spool: str) -> CaptureOptions:
@@ -156,7 +164,7 @@ def _capture_options(settings: Settings, filters: Filters, peer: Peer, spool: st
         redo_name=peer.redo_name,
         rocksdb=settings.face.mariadb is False or settings.flag("rocksdb-backup"),
         name=settings.text("history"),
-        wanted=_wanted(filters),
+        wanted=_wanted(filters, peer),
         policy=lock_policy(settings),
     )
 

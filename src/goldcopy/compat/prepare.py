@@ -22,6 +22,7 @@ from goldcopy.restore.redo_only import RedoRequest, apply_redo, discard_saved
 PENDING_NAME = "goldcopy.increment"
 DEFAULT_MEMORY_BYTES = 100 << 20
 _HIGHEST_FORCE = 1
+_PASS_OVER_MISSING = 1
 _ROLLED_BACK = "full-prepared"
 
 
@@ -181,15 +182,17 @@ def _force_recovery(request: PrepareRequest, emit: Emit) -> int:
 
 
 def _recover(target: PeerDir, increment: PeerDir | None, request: PrepareRequest, emit: Emit) -> PeerDir:
-    force = _force_recovery(request, emit)
     if target.family == "mysql":
         if not request.apply_log_only:
+            # tables that a filter left out are missing on purpose: recovery must pass over their redo
+            level = max(request.force_recovery, _PASS_OVER_MISSING if target.partial else 0)
             options = RecoveryOptions(
-                binary=request.mysqld, memory_bytes=request.memory_bytes, extra=request.server_options,
-                force=request.force_binary,
+                binary=request.mysqld, memory_bytes=request.memory_bytes, force=request.force_binary,
+                extra=(*request.server_options, *([f"--innodb-force-recovery={level}"] if level else [])),
             )  # fmt: skip
             finish_mysql(read_peer_dir(target.directory), options, emit, decide_xa=request.rollback_prepared)
         return _write_checkpoints(target, increment, last=not request.apply_log_only)
+    force = _force_recovery(request, emit)
     newest = increment or target
     emit(Note("Starting InnoDB instance for recovery."))
     emit(Note(f"Using {request.memory_bytes} bytes for buffer pool (set by --use-memory parameter)"))

@@ -7,7 +7,7 @@ redo then fills.
 
 from __future__ import annotations
 
-from goldcopy.errors import PrivilegeMissing
+from goldcopy.errors import GoldcopyError
 from goldcopy.formats.innodb.page import geometry
 from goldcopy.image.manifest import Manifest
 from goldcopy.image.sink import Sink
@@ -27,10 +27,10 @@ class UnwrittenSpaces:
         self._known: dict[str, tuple[int, int]] = {}
 
     def look(self) -> None:
-        """Learn the id and flags of every tablespace; an account that may not ask learns nothing."""
+        """Learn the id and flags of every tablespace; nothing where the account or the server has no such table."""
         try:
             rows = self._instance.session.rows(_QUERY)
-        except PrivilegeMissing:
+        except GoldcopyError:
             return
         self._known = {f"{name}.ibd": (int(space), int(flags) & _ON_DISK) for name, space, flags in rows}
 
