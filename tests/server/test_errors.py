@@ -464,7 +464,7 @@ def test_a_file_of_an_unknown_engine_is_named(source, place):
 
 
 # ------------------------------------------------------------------ keys
-@pytest.mark.parametrize("name", ["mariadb-11.8", "mysql-8.0", "mysql-9.7"])
+@pytest.mark.parametrize("name", ["mariadb-11.8", "mysql-9.7"])
 def test_without_its_keys_an_encrypted_backup_is_not_restored(place, name):
     need(name)
     ring = ring_for(name, place / "keys")

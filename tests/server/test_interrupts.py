@@ -161,8 +161,7 @@ def taken(source):
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.mark.parametrize("phase", ["restore", "recover"])
-@pytest.mark.parametrize("found_empty", [True, False])
+@pytest.mark.parametrize(("phase", "found_empty"), [("restore", True), ("recover", False)])
 def test_an_interrupted_restore_leaves_the_target_as_it_was(source, place, taken, phase, found_empty):
     target = place / "r"
     if found_empty:

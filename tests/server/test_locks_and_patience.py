@@ -20,7 +20,6 @@ from lab.failures import (
     no_backup,
     replica_runs,
     unhurt,
-    well_said,
 )
 from lab.server import LabServer, kill_all, replicate, scratch, wait_caught_up
 
@@ -124,17 +123,10 @@ def test_a_long_ddl_in_the_way_is_an_error_in_time(source, place):
         cursor.execute("SELECT * FROM d.t")
         with Statement(source, "ALTER TABLE d.t ADD COLUMN z INT, ALGORITHM=COPY") as ddl:
             started = time.monotonic()
-            run = Running(place, *backup_arguments(source, place / "b", "--lock-timeout-s", "2"))
-            status = run.end()
+            said = fails(5, *backup_arguments(source, place / "b", "--lock-timeout-s", "2"), hint="--lock-timeout-s")
             in_time(started)
-            if status:
-                # who waits for a metadata lock keeps the backup lock from us only where it holds it already
-                assert status == 5, run.said()
-                well_said(run.said(), "--lock-timeout-s")
-                no_backup(place / "b")
-            else:
-                program.run("check", str(place / "b"))
-            assert ddl.running
+            assert "ALTER TABLE d.t" in said and ddl.running
+            no_backup(place / "b")
     unhurt(source)
 
 
