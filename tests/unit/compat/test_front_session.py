@@ -1,0 +1,113 @@
+"""From options to login, patience and places: what a user typed is what is done."""
+
+from __future__ import annotations
+
+import pytest
+
+from goldcopy.compat.backup import filters_of
+from goldcopy.compat.options.declare import Face
+from goldcopy.compat.options.parser import FileOption, parse
+from goldcopy.compat.requests import copy_back_request, memory_bytes, prepare_request
+from goldcopy.compat.session import account_of, lock_policy
+from goldcopy.compat.sinks import packing_of
+from goldcopy.errors import KeyMissing, UsageError
+
+MARIADB, XTRABACKUP, IBX = Face.MARIABACKUP, Face.XTRABACKUP, Face.INNOBACKUPEX
+YEAR_S = 31536000
+
+
+def account(*words: str, face: Face = MARIADB, **environ: str):
+    return account_of(parse(face, words), environ)
+
+
+def test_localhost_means_the_socket_and_a_host_means_tcp() -> None:
+    assert account("--socket=/s", "--port=3307").socket == "/s"
+    assert account("--socket=/s", "--host=localhost").socket == "/s"
+    tcp = account("--host=db1", "--port=3307")
+    assert (tcp.socket, tcp.host, tcp.port) == ("", "db1", 3307)
+    assert account("--socket=/s", "--protocol=tcp").socket == ""
+
+
+def test_the_password_comes_from_where_the_user_gave_it_and_is_never_shown() -> None:
+    assert account("--socket=/s", "-psecret").password == "secret"
+    assert account("--socket=/s", MYSQL_PWD="env").password == "env"
+    from_file = parse(MARIADB, ["--socket=/s"], [FileOption("password", "file", "client")])
+    assert account_of(from_file, {}).password == "file"
+    assert "secret" not in repr(account("--socket=/s", "-psecret"))
+
+
+def test_tls_is_asked_for_as_the_servers_clients_do() -> None:
+    assert account("--socket=/s").tls is None
+    assert account("--host=db1").tls is not None
+    assert not account("--host=db1").tls.required
+    assert account("--socket=/s", "--ssl").tls.required
+    strict = account("--host=db1", "--ssl-mode=VERIFY_IDENTITY", "--ssl-ca=/ca", face=XTRABACKUP).tls
+    assert (strict.required, strict.identity, strict.ca) == (True, True, "/ca")
+    assert account("--host=db1", "--ssl-mode=DISABLED", face=XTRABACKUP).tls is None
+
+
+def test_patience_with_locks_is_the_users() -> None:
+    usual = lock_policy(parse(MARIADB, []))
+    assert (usual.lock_wait_timeout_s, usual.wait_query_timeout_s, usual.kill_timeout_s) == (YEAR_S, 0, 0)
+    hasty = lock_policy(parse(MARIADB, ["--ftwrl-wait-timeout=7", "--kill-long-queries-timeout=3"]))
+    assert (hasty.lock_wait_timeout_s, hasty.wait_query_timeout_s, hasty.kill_timeout_s) == (7, 7, 3)
+    assert hasty.kill_query_type == "select"
+    assert lock_policy(parse(MARIADB, ["--kill-long-query-type=all"])).kill_query_type == "all"
+    assert lock_policy(parse(MARIADB, ["--no-lock"])).no_lock
+
+
+def test_a_ddl_lock_is_taken_early_late_or_as_long_as_told() -> None:
+    def policy(*words: str):
+        return lock_policy(parse(XTRABACKUP, words))
+
+    assert not policy().late_guard
+    assert policy("--lock-ddl=OFF").late_guard
+    assert policy("--lock-ddl=reduced").late_guard
+    assert policy("--lock-ddl-timeout=9").guard_wait_timeout_s == 9
+    assert policy("--backup-lock-timeout=10", "--backup-lock-retry-count=2").lock_wait_timeout_s == 30
+    assert policy("--no-backup-locks").heavy_commit
+    with pytest.raises(UsageError):
+        policy("--lock-ddl=perhaps")
+
+
+def test_a_partial_backup_takes_what_was_named() -> None:
+    keeps = filters_of(parse(MARIADB, ["--databases=a b.t"])).keeps
+    assert [keeps(p) for p in ("a/x.ibd", "b/t.ibd", "b/u.ibd", "c/t.ibd", "ibdata1")] == [
+        True, True, False, False, True,
+    ]
+    assert not filters_of(parse(MARIADB, [])).partial
+
+
+def test_innobackupex_takes_a_list_of_databases_or_a_file_of_it(tmp_path) -> None:
+    listed = tmp_path / "dbs"
+    listed.write_text("a\nb.t\n")
+    keeps = filters_of(parse(IBX, [f"--databases={listed}", "/backups"])).keeps
+    assert (keeps("a/x.ibd"), keeps("c/x.ibd")) == (True, False)
+
+
+def test_packing_is_what_the_options_say() -> None:
+    assert not packing_of(parse(MARIADB, [])).compressed
+    assert packing_of(parse(MARIADB, ["--compress"])).compress == "zstd"
+    packed = packing_of(parse(XTRABACKUP, ["--compress=lz4", "--encrypt=AES128", "--encrypt-key=0123456789abcdef"]))
+    assert (packed.compress, packed.encrypted, packed.wrapping().suffix) == ("lz4", True, ".lz4.xbcrypt")
+    assert "0123456789abcdef" not in repr(packed)
+    with pytest.raises(KeyMissing):
+        packing_of(parse(XTRABACKUP, ["--encrypt=AES256", "--encrypt-key=short"]))
+    with pytest.raises(UsageError):
+        packing_of(parse(XTRABACKUP, ["--encrypt=AES256"]))
+
+
+def test_recovery_gets_the_memory_that_was_asked_for() -> None:
+    assert memory_bytes(parse(XTRABACKUP, ["--use-memory=1G"])) == 1 << 30
+    assert memory_bytes(parse(XTRABACKUP, ["--use-memory=1M", "--use-free-memory-pct=50"])) > 1 << 20
+
+
+def test_prepare_and_copy_back_are_told_everything() -> None:
+    words = ["--incremental-dir=/i", "--export", "--parallel=3", "--innodb-force-recovery=1", "--mysqld=/bin/mysqld"]
+    request = prepare_request(parse(MARIADB, words), "/t")
+    assert (request.target_dir, request.incremental_dir, request.export) == ("/t", "/i", True)
+    assert (request.parallel, request.force_recovery, request.mysqld) == (3, 1, "/bin/mysqld")
+    back = copy_back_request(
+        parse(MARIADB, ["--move-back", "--datadir=/d", "--innodb-undo-directory=/u", "--rocksdb-datadir=/r"]), "/t"
+    )
+    assert (back.move, back.datadir, back.undo_dir, back.rocksdb_dir) == (True, "/d", "/u", "/r")
