@@ -213,6 +213,7 @@ def _facts(settings: Settings, call: Call, instance: Instance, peer: Peer, spool
         slave_info=settings.flag("slave-info"),
         galera_info=settings.flag("galera-info"),
         binlog_info=settings.text("binlog-info").lower() != "off",
+        estimate_memory=settings.flag("estimate-memory"),
     )
 
 

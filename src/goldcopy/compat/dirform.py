@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -17,10 +17,11 @@ from goldcopy.errors import TargetRefused
 from goldcopy.formats.redo import rebuild
 from goldcopy.image.manifest import Manifest, Redo
 from goldcopy.image.sink import FileWriter, Sink
-from goldcopy.restore.recovery import window_of
+from goldcopy.restore.recovery import recovery_need, window_of
 
 _CORRUPT_NAME = "innodb_corrupted_pages"
 _POOL_FILE, _POOL_FILE_DEFAULT = "innodb_buffer_pool_filename", "ib_buffer_pool"
+_PAGE_BYTES = 16384
 _TAIL_READ_BYTES = 1 << 20
 
 
@@ -42,6 +43,7 @@ class Facts:
     slave_info: bool = False
     galera_info: bool = False
     binlog_info: bool = True
+    estimate_memory: bool = False
 
 
 class DirectoryForm:
@@ -68,7 +70,7 @@ class DirectoryForm:
         redo = self._redo(manifest)
         self._binlog(manifest)
         self._corrupt_pages(manifest)
-        checkpoints = Checkpoints.of(manifest).render(peer)
+        checkpoints = self._checkpoints(manifest).render(peer)
         self._named("checkpoints", checkpoints)
         self._put(infofiles.CONFIG_NAME, self._config())
         self._named("info", self.info.render(peer))
@@ -76,6 +78,14 @@ class DirectoryForm:
             self._put(infofiles.TABLESPACES_NAME, infofiles.tablespaces(infofiles.external_spaces(manifest.spaces)))
         self._extra(checkpoints)
         return msgspec.structs.replace(manifest, redo=redo)
+
+    def _checkpoints(self, manifest: Manifest) -> Checkpoints:
+        found = Checkpoints.of(manifest)
+        if not self._facts.estimate_memory:
+            return found
+        need = recovery_need(manifest.redo.size)
+        page_size = int(self._facts.variables.get("innodb_page_size") or _PAGE_BYTES)
+        return replace(found, redo_memory=need, redo_frames=need // page_size)
 
     # -- text files ------------------------------------------------------------------------------------------------
 

@@ -113,6 +113,7 @@ def _run(program: Program, log: Log) -> int:
     modes = modes_of(settings)
     if len(modes) != 1:
         return _print_usage(program, 1)
+    log.verbose = settings.flag("verbose")
     log.plain(version_line(program))
     for note in (*loaded.notes, *settings.notes):
         log.emit(note)

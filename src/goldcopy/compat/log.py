@@ -51,7 +51,7 @@ class Log:
     ) -> None:
         self._out = out
         self._shape = shape
-        self._verbose = verbose
+        self.verbose = verbose
         self._clock = clock
         self._failed = False
         self._ended = False
@@ -62,7 +62,7 @@ class Log:
             case Phase(name, text):
                 self.note(text or name)
             case Note(text, detail):
-                if self._verbose or not detail:
+                if self.verbose or not detail:
                     self.note(text)
             case Warn(_, text):
                 self.warning(text)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 from goldcopy.compat.copyback import CopyBackRequest
 from goldcopy.compat.decompress import DecompressRequest
+from goldcopy.compat.infofiles import Checkpoints
 from goldcopy.compat.options.settings import Settings
+from goldcopy.compat.peerdir import find_file, read_text
 from goldcopy.compat.prepare import PrepareRequest
 from goldcopy.compat.sinks import cipher_of
 
@@ -18,7 +22,7 @@ def prepare_request(settings: Settings, target_dir: str) -> PrepareRequest:
         incremental_dir=settings.text("incremental-dir"),
         export=settings.flag("export"),
         apply_log_only=settings.flag("apply-log-only"),
-        memory_bytes=memory_bytes(settings),
+        memory_bytes=memory_bytes(settings, _recorded_need(settings.text("incremental-dir") or target_dir)),
         force_recovery=settings.number("innodb-force-recovery"),
         rollback_prepared=settings.flag("rollback-prepared-trx"),
         parallel=settings.number("parallel"),
@@ -27,11 +31,20 @@ def prepare_request(settings: Settings, target_dir: str) -> PrepareRequest:
     )
 
 
-def memory_bytes(settings: Settings) -> int:
-    """--use-memory, or the share of the free memory that --use-free-memory-pct asks for when that is more."""
+def memory_bytes(settings: Settings, need_bytes: int = 0) -> int:
+    """--use-memory, or more of what is free: as much as was estimated, within --use-free-memory-pct."""
     share = settings.number("use-free-memory-pct")
     wanted = settings.number("use-memory")
-    return max(wanted, _free_memory_bytes() * share // _HUNDRED) if share else wanted
+    if not share:
+        return wanted
+    allowed = _free_memory_bytes() * share // _HUNDRED
+    return max(wanted, min(allowed, need_bytes) if need_bytes else allowed)
+
+
+def _recorded_need(directory: str) -> int:
+    """What --estimate-memory recorded in the backup, 0 without."""
+    name = find_file(directory, "checkpoints")
+    return Checkpoints.parse(read_text(os.path.join(directory, name))).redo_memory if name else 0
 
 
 def _free_memory_bytes() -> int:

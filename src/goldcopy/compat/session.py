@@ -35,6 +35,7 @@ def account_of(settings: Settings, environ: Mapping[str, str]) -> Account:
         ssl_ca="",
         connect_timeout_s=_CONNECT_TIMEOUT_S,
         tls=_tls(settings, by_tcp),
+        server_key=_server_key(settings.text("server-public-key-path")),
     )
 
 
@@ -43,6 +44,16 @@ def _password(settings: Settings, environ: Mapping[str, str]) -> str:
     if given == "" and settings.on_command_line("password") and sys.stdin.isatty():
         return getpass.getpass("Enter password: ")
     return str(given) if given else environ.get("MYSQL_PWD", "")
+
+
+def _server_key(path: str) -> str:
+    if not path:
+        return ""
+    try:
+        with open(path, encoding="ascii") as f:
+            return f.read()
+    except (OSError, ValueError) as e:
+        raise UsageError(f"--server-public-key-path={path} cannot be read: {e}") from e
 
 
 def _tls(settings: Settings, by_tcp: bool) -> Tls | None:
@@ -61,6 +72,7 @@ def _tls(settings: Settings, by_tcp: bool) -> Tls | None:
         key=settings.text("ssl-key"),
         cipher=settings.text("ssl-cipher"),
         crl=settings.text("ssl-crl"),
+        crlpath=settings.text("ssl-crlpath"),
         versions=settings.text("tls-version"),
     )
 

@@ -44,12 +44,17 @@ def window_of(manifest: Manifest) -> Window:
     )
 
 
+def recovery_need(redo_bytes: int) -> int:
+    """Bytes of buffer pool with which so much redo is applied in one pass: its records, and the pages they change."""
+    return 4 * redo_bytes
+
+
 def memory_for(redo_bytes: int, asked_bytes: int) -> int:
     """Buffer pool for recovery: what was asked for, else by the redo and the machine (a quarter of it at most)."""
     if asked_bytes:
         return asked_bytes
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(128 * _MB, min(4 * redo_bytes, machine // 4))
+    return max(128 * _MB, min(recovery_need(redo_bytes), machine // 4))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,6 +52,7 @@ class Tls:
     key: str = ""
     cipher: str = ""
     crl: str = ""
+    crlpath: str = ""
     versions: str = ""
 
     def context(self) -> ssl.SSLContext:
@@ -66,8 +67,8 @@ class Tls:
                 context.load_cert_chain(self.cert, self.key or None)
             if self.cipher:
                 context.set_ciphers(self.cipher)
-            if self.crl:
-                context.load_verify_locations(self.crl)
+            if self.crl or self.crlpath:
+                context.load_verify_locations(self.crl or None, self.crlpath or None)
                 context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
             if self.versions:
                 names = sorted(v.strip().replace("v1.", "v1_") for v in self.versions.split(","))
@@ -80,7 +81,9 @@ class Tls:
 
 @dataclass(frozen=True)
 class Account:
-    """Where and as whom to log in, with nothing left to look up. ``socket`` empty: TCP."""
+    """Where and as whom to log in, with nothing left to look up. ``socket`` empty: TCP. ``server_key``: the
+    server's RSA public key, "" = ask it.
+    """
 
     socket: str
     host: str
@@ -90,6 +93,7 @@ class Account:
     ssl_ca: str
     connect_timeout_s: float
     tls: Tls | None = None
+    server_key: str = ""
 
     @property
     def where(self) -> str:
@@ -274,6 +278,7 @@ def open_session(account: Account) -> Session:
             charset="utf8mb4",
             autocommit=True,
             connect_timeout=max(1, round(account.connect_timeout_s)),
+            server_public_key=account.server_key.encode() or None,
             ssl=account.tls.context() if account.tls else _ca_only(account),
         )
     except (pymysql.err.Error, OSError, RuntimeError) as e:

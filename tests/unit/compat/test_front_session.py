@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+import goldcopy.compat
 from goldcopy.compat.backup import filters_of
-from goldcopy.compat.options.declare import Face
+from goldcopy.compat.options import OPTIONS
+from goldcopy.compat.options.declare import Face, Standing
 from goldcopy.compat.options.parser import FileOption, parse
 from goldcopy.compat.requests import copy_back_request, memory_bytes, prepare_request
 from goldcopy.compat.session import account_of, lock_policy
@@ -100,6 +104,7 @@ def test_packing_is_what_the_options_say() -> None:
 def test_recovery_gets_the_memory_that_was_asked_for() -> None:
     assert memory_bytes(parse(XTRABACKUP, ["--use-memory=1G"])) == 1 << 30
     assert memory_bytes(parse(XTRABACKUP, ["--use-memory=1M", "--use-free-memory-pct=50"])) > 1 << 20
+    assert memory_bytes(parse(XTRABACKUP, ["--use-memory=1M", "--use-free-memory-pct=50"]), 5 << 20) == 5 << 20
 
 
 def test_prepare_and_copy_back_are_told_everything() -> None:
@@ -111,3 +116,18 @@ def test_prepare_and_copy_back_are_told_everything() -> None:
         parse(MARIADB, ["--move-back", "--datadir=/d", "--innodb-undo-directory=/u", "--rocksdb-datadir=/r"]), "/t"
     )
     assert (back.move, back.datadir, back.undo_dir, back.rocksdb_dir) == (True, "/d", "/u", "/r")
+
+
+def test_an_option_that_claims_a_meaning_is_read_by_somebody() -> None:
+    """What is accepted in silence and then forgotten is worse than an error."""
+    fronts = Path(goldcopy.compat.__file__).parent
+    sources = [*fronts.glob("*.py"), fronts / "options/parser.py", fronts / "options/usage.py"]
+    text = "".join(path.read_text() for path in sources)
+    forgotten = [
+        option.name
+        for option in OPTIONS
+        if option.standing is Standing.MEANING
+        and not (option.server or option.alias_of or option.refuse or f'"{option.name}"' in text)
+        and f"--{option.name}" not in text
+    ]
+    assert forgotten == ["get-server-public-key"], "asked for whenever it is needed"

@@ -18,17 +18,21 @@ R = Release
 OPTIONS: tuple[Option, ...] = (
     number("parallel", R.ALL, "Threads that copy, decompress and restore files.", 1, minimum=1, maximum=2**31 - 1),
     number("throttle", R.ALL, "At most so many reads of data files a second; 0 = no limit.", 0),
-    number("log-copy-interval", R.ALL, "Milliseconds between two looks at the redo log.", 1000),
+    ignored(
+        number("log-copy-interval", R.ALL, "The redo log is looked at as often as the server's pace asks for.", 1000)
+    ),
     valued("extra-lsndir", R.ALL, "Write a second copy of the checkpoints and info files into this directory."),
-    size(
-        "read-buffer-size",
-        R.XB8,
-        "Bytes that are read from a data file at once.",
-        10 << 20,
-        arg=Arg.OPTIONAL,
-        bare=10 << 20,
-        minimum=131072,
-        maximum=2**32 - 1,
+    ignored(
+        size(
+            "read-buffer-size",
+            R.XB8,
+            "Data files are read in pieces of 1 MiB, which disks and caches take best.",
+            10 << 20,
+            arg=Arg.OPTIONAL,
+            bare=10 << 20,
+            minimum=131072,
+            maximum=2**32 - 1,
+        )
     ),
     ignored(flag("close-files", R.ALL, "Files are always opened for their own copy only, and closed after it.")),
     number(
@@ -47,11 +51,13 @@ OPTIONS: tuple[Option, ...] = (
             " what rsync was for.",
         )
     ),
-    flag(
-        "tables-compatibility-check",
-        R.XB8,
-        "Warn of tables whose engine cannot be backed up hot.",
-        default=True,
+    ignored(
+        flag(
+            "tables-compatibility-check",
+            R.XB8,
+            "Files of engines that we do not know are copied under the lock, and warned of, in any case.",
+            default=True,
+        )
     ),
     flag(
         "register-redo-log-consumer",
@@ -183,7 +189,7 @@ OPTIONS: tuple[Option, ...] = (
     ),
     flag("rocksdb-backup", R.MB, "Copy RocksDB's files too, when the server has RocksDB.", default=True),
     valued("rocksdb-datadir", R.XB8 | R.MB, "Where RocksDB's files go on --copy-back.", server=True),
-    valued("rocksdb-wal-dir", R.XB8, "Where RocksDB's log goes on --copy-back.", server=True),
+    ignored(valued("rocksdb-wal-dir", R.XB8, "RocksDB's log is part of its checkpoint and stays there.", server=True)),
     ignored(number("rocksdb-checkpoint-max-age", R.XB8, "Each backup makes its own RocksDB checkpoint.")),
     ignored(number("rocksdb-checkpoint-max-count", R.XB8, "A RocksDB checkpoint is removed when it was copied.")),
     valued("tables", R.ALL, "Only tables whose db.table matches one of these regular expressions."),

@@ -67,9 +67,9 @@ OPTIONS: tuple[Option, ...] = (
     valued("ssl-key", R.XB | R.MB, "Our private key."),
     valued("ssl-cipher", R.XB | R.MB, "Ciphers that may be used."),
     valued("ssl-crl", R.XB | R.MB, "Revoked certificates."),
-    valued("ssl-crlpath", R.XB | R.MB, "Directory of revoked certificates."),
+    valued("ssl-crlpath", R.XB | R.MB, "Directory of revoked certificates, hashed by openssl rehash."),
     valued("tls-version", R.XB | R.MB, "TLS versions that may be used."),
-    valued("tls-ciphersuites", R.XB8, "TLS 1.3 cipher suites that may be used."),
+    ignored(valued("tls-ciphersuites", R.XB8, "All cipher suites of TLS 1.3 are good: none has to be left out.")),
     flag("ssl-verify-server-cert", R.XB24 | R.MB, "Check that the certificate names the host."),
     refused(valued("ssl-fp", R.MB, _FINGERPRINT)),
     refused(valued("ssl-fplist", R.MB, _FINGERPRINT)),
@@ -94,7 +94,7 @@ OPTIONS: tuple[Option, ...] = (
             "No TLS session is reused, so none can fail to be.",
         )
     ),
-    valued("tls-sni-servername", R.XB84 | R.XB97, "Host name to name in the TLS handshake."),
+    ignored(valued("tls-sni-servername", R.XB84 | R.XB97, "The host that is connected to is named in the handshake.")),
     valued("server-public-key-path", R.XB8, "The server's RSA key, for passwords over a connection without TLS."),
     flag(
         "get-server-public-key",

@@ -9,6 +9,7 @@ from goldcopy.compat.options.declare import (
     ignored,
     number,
     of_server,
+    refused,
     size,
     valued,
 )
@@ -35,7 +36,14 @@ OPTIONS: tuple[Option, ...] = (
         R.XB,
         "Roll XA PREPARED transactions back; else they are left for the server.",
     ),
-    flag("check-tables", R.XB84 | R.XB97, "With --prepare: have the server check every table afterwards."),
+    refused(
+        flag(
+            "check-tables",
+            R.XB84 | R.XB97,
+            "Tables are not checked by --prepare: run mysqlcheck --all-databases on a server started on the restored"
+            " data.",
+        )
+    ),
     of_server(
         number(
             "innodb-force-recovery",
@@ -48,18 +56,40 @@ OPTIONS: tuple[Option, ...] = (
             variants=(Variant(R.MB, arg=Arg.OPTIONAL, maximum=1),),
         )
     ),
-    valued(
-        "transition-key",
-        R.XB,
-        "Pass phrase that protects tablespace keys inside the backup; asked for if left out.",
-        arg=Arg.OPTIONAL,
-        bare="",
-        secret=True,
+    refused(
+        valued(
+            "transition-key",
+            R.XB,
+            "Tablespace keys stay as the server encrypted them, by its master key: leave this out, and have the"
+            " server's keyring at hand for --prepare and for the restored server.",
+            arg=Arg.OPTIONAL,
+            bare="",
+            secret=True,
+        )
     ),
-    flag("generate-transition-key", R.XB, "Protect tablespace keys with a new key that goes into the keyring."),
-    flag("generate-new-master-key", R.XB, "With --copy-back: give the restored server a new master key."),
+    refused(
+        flag(
+            "generate-transition-key",
+            R.XB,
+            "See --transition-key: the server's own keyring is what is needed.",
+        )
+    ),
+    refused(
+        flag(
+            "generate-new-master-key",
+            R.XB,
+            "Run ALTER INSTANCE ROTATE INNODB MASTER KEY on the restored server instead.",
+        )
+    ),
     valued("keyring-file-data", R.XB, "The keyring_file plugin's file.", arg=Arg.OPTIONAL),
-    valued("component-keyring-config", R.XB8, "Configuration of the keyring component.", arg=Arg.OPTIONAL),
+    ignored(
+        valued(
+            "component-keyring-config",
+            R.XB8,
+            "The server's binary recovers, and reads the configuration of its keyring component from its own places.",
+            arg=Arg.OPTIONAL,
+        )
+    ),
     valued(
         "component-keyring-file-config",
         R.XB8,
