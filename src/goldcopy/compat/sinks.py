@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -147,15 +148,28 @@ def _packed(target_dir: str, packing: Packing, threads: int) -> Iterator[Sink]:
     reading, writing = os.pipe()
     reader = _Reader(reading, target_dir)
     reader.start()
+    whole = False
     try:
         with StreamSink([Channel(writing, target_dir)], wrapping=packing.wrapping(), threads=threads) as sink:
             yield sink
+        whole = True
     finally:
         os.close(writing)
         reader.join()
         os.close(reading)
+        if not whole or reader.error is not None:
+            _clear(target_dir)
     if reader.error is not None:
         raise reader.error
+
+
+def _clear(directory: str) -> None:
+    """The directory was empty when this backup began, so all that is in it is of this backup."""
+    for entry in os.scandir(directory):
+        if entry.is_dir(follow_symlinks=False) and entry.name != "lost+found":
+            shutil.rmtree(entry.path, ignore_errors=True)
+        elif not entry.is_dir(follow_symlinks=False):
+            os.unlink(entry.path)
 
 
 class _Reader(threading.Thread):
