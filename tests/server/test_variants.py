@@ -108,12 +108,16 @@ def full_and_increment(
     return [full, increment], snapshot(source)
 
 
-def judge_all(source: LabServer, chain: list[Path], want: State, folder: Path, *extra: str) -> None:
+def judge_all(
+    source: LabServer, chain: list[Path], want: State, folder: Path, *extra: str, expected: str = ""
+) -> None:
     """Restore each backup with these options of ``goldcopy restore``, and let the oracle judge it."""
     for n, backup in enumerate(chain):
         with program.restore(source, backup, folder / f"r{n}", *extra) as restored:
             quick_start(restored)
-            check_restored(want, restored, program.point(backup), source.binlogs(), source=source)
+            check_restored(
+                want, restored, program.point(backup), source.binlogs(), source=source, expected=expected
+            )
 
 
 def quick_start(server: LabServer) -> None:
@@ -230,7 +234,7 @@ def test_a_replica_can_be_the_source(server_name: str, make_server: MakeServer, 
     want = snapshot(replica)
     # it must not go on replicating while it is judged, and its relay logs are in no backup
     replica.options += ["--skip-slave-start", "--relay-log-recovery=1"]
-    judge_all(replica, [full, increment], want, lab_dir)
+    judge_all(replica, [full, increment], want, lab_dir, expected=r"\[Repl\]")
 
 
 # ------------------------------------------------------------------ IMPORT TABLESPACE

@@ -85,6 +85,7 @@ def run(command: Restore, emit: Emit) -> Manifest:
                 target.recover(command.recovery_options())
             else:
                 target.write_logs()
+        target.bring_logs_home()
         target.give_to(command.owner)
         target.keep()
     emit(Done(f"restored into {command.datadir}", target.facts()))

@@ -177,12 +177,20 @@ def _mysql_keys(v: Variables) -> list[str]:
     return options
 
 
+# a recovering server must not leave certificates and keys of its own in somebody's backup
+_NO_NEW_KEYS = (
+    "--loose-auto-generate-certs=OFF",
+    "--loose-sha256-password-auto-generate-rsa-keys=OFF",
+    "--loose-caching-sha2-password-auto-generate-rsa-keys=OFF",
+)
+
+
 def mysql57_options(task: RecoveryTask) -> list[str]:
     """MySQL 5.7."""
     return [
         *_common(task), *_binlog(task), *_mysql_gtid(task), *_grouped_logs(task),
         *_copied(task.variables, "innodb_undo_tablespaces"),
-        "--skip-slave-start", "--skip-innodb-doublewrite", "--secure-file-priv=NULL",
+        "--skip-slave-start", "--skip-innodb-doublewrite", "--secure-file-priv=NULL", *_NO_NEW_KEYS,
         *(["--early-plugin-load=keyring_file.so", f"--keyring-file-data={task.variables['keyring_file_data']}"]
           if task.variables.get("keyring_file_data") else []),
     ]
@@ -192,7 +200,7 @@ def _mysql8(task: RecoveryTask, skip_replica: str, no_upgrade: str = "--upgrade=
     options = [
         *_common(task), *_binlog(task), *_mysql_gtid(task), *_mysql_keys(task.variables),
         skip_replica, "--innodb-doublewrite=OFF", "--loose-mysqlx=OFF", "--log-error-verbosity=3",
-        "--secure-file-priv=NULL",
+        "--secure-file-priv=NULL", *_NO_NEW_KEYS,
     ]
     if not task.upgrade:
         options.append(no_upgrade)
@@ -221,13 +229,18 @@ _SCANNED = re.compile(r"Doing recovery: scanned up to log sequence number (?P<ls
 # Without a line of its own for the end of the scan: InnoDB starts to write where the scan ended
 _STARTED = re.compile(r"InnoDB: .*started; log sequence number (?P<lsn>\d+)")
 
+# Relay logs are no part of a backup: the server misses them and says so, whatever --skip-replica-start says
+_NO_RELAY_LOG = (
+    re.compile(r"\[Repl\]"), re.compile(r"relay log", re.IGNORECASE), re.compile(r"master info structure"),
+)
+
 MARIADB_108 = RecoveryPlan(mariadb_options, re.compile(r"InnoDB: End of log at LSN=(?P<lsn>\d+)"), _LAST_BINLOG)
 MARIADB_105 = RecoveryPlan(mariadb_options, _STARTED, _LAST_BINLOG)
 MARIADB_102 = RecoveryPlan(mariadb_options, _STARTED, _LAST_BINLOG_OLD)
-MYSQL_56 = RecoveryPlan(mysql56_options, _SCANNED, _LAST_BINLOG_OLD)
-MYSQL_57 = RecoveryPlan(mysql57_options, _SCANNED, _LAST_BINLOG_OLD)
-MYSQL_80_OLD = RecoveryPlan(mysql80_old_options, _SCANNED, None)
-MYSQL_80 = RecoveryPlan(mysql80_options, _SCANNED, None)
+MYSQL_56 = RecoveryPlan(mysql56_options, _SCANNED, _LAST_BINLOG_OLD, _NO_RELAY_LOG)
+MYSQL_57 = RecoveryPlan(mysql57_options, _SCANNED, _LAST_BINLOG_OLD, _NO_RELAY_LOG)
+MYSQL_80_OLD = RecoveryPlan(mysql80_old_options, _SCANNED, None, _NO_RELAY_LOG)
+MYSQL_80 = RecoveryPlan(mysql80_options, _SCANNED, None, _NO_RELAY_LOG)
 
 _ERROR_LINE = re.compile(r"\[(?:ERROR|FATAL)\]|mysqld got signal|mariadbd got signal|Assertion failure")
 

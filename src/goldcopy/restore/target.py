@@ -21,6 +21,7 @@ from goldcopy.restore.exchange import take_place
 from goldcopy.restore.materialise import Materialiser, Placement
 from goldcopy.restore.recovery import Recovered, RecoveryOptions, recover, window_of
 from goldcopy.restore.redo_files import lay_logs
+from goldcopy.restore.redo_home import bring_logs_home, refuse_taken
 from goldcopy.restore.sums import resum
 
 # Their presence means that another server's data lies here, whatever the user says about non-empty directories.
@@ -72,8 +73,9 @@ class Target(contextlib.AbstractContextManager["Target"]):
         self._existed = os.path.isdir(self._dir)
         if self._existed:
             self._refuse_foreign()
-        self._before = set(os.listdir(self._dir)) if self._existed else set()
         with _writing(self._dir):
+            refuse_taken(self._image.newest, self._placement)
+            self._before = set(os.listdir(self._dir)) if self._existed else set()
             os.makedirs(self._dir, mode=0o750, exist_ok=True)
         return self
 
@@ -107,7 +109,7 @@ class Target(contextlib.AbstractContextManager["Target"]):
             return
         for path in self._written:
             with contextlib.suppress(OSError):
-                os.unlink(path)
+                shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
         for entry in set(os.listdir(self._dir)) - self._before:
             path = os.path.join(self._dir, entry)
             shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
@@ -162,6 +164,11 @@ class Target(contextlib.AbstractContextManager["Target"]):
             newest = self._image.newest
             lay_logs(newest.redo, window_of(newest), self._image.directory, self._dir)
 
+    def bring_logs_home(self) -> None:
+        """Put the redo log into the directory of its own that the source's configuration names, if it names one."""
+        with _writing(self._dir):
+            self._written += bring_logs_home(self._image.newest, self._placement)
+
     def write_prepared_manifest(self) -> Manifest:
         """The manifest of a directory that is a clean data directory now, its checksums made anew."""
         manifest = resum(self._image.newest, self._dir)
@@ -178,13 +185,12 @@ class Target(contextlib.AbstractContextManager["Target"]):
         ids = _ids(owner)
         if ids is None:
             return
-        for root, dirs, files in os.walk(self._dir):
-            for name in [*dirs, *files]:
-                os.chown(os.path.join(root, name), ids.uid, ids.gid, follow_symlinks=False)
-        os.chown(self._dir, ids.uid, ids.gid)
-        for path in self._written:
+        for path in (self._dir, *self._written):
             if os.path.exists(path):
                 os.chown(path, ids.uid, ids.gid)
+            for root, dirs, files in os.walk(path):
+                for name in [*dirs, *files]:
+                    os.chown(os.path.join(root, name), ids.uid, ids.gid, follow_symlinks=False)
 
     def keep(self, *, instead_of: str = "") -> None:
         """The restore succeeded: what was written stays.

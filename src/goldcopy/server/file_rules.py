@@ -34,6 +34,10 @@ _SKIPPED_AT_TOP = re.compile(
 _SKIPPED_DIRS = frozenset(
     {"#innodb_redo", "#innodb_temp", "#ib_archive", "#binlog_cache_files", "lost+found", ".snapshot", ".zfs"}
 )
+# Files that only a backup's directory holds: one that lies in the data directory is no database
+_BACKUP_MARKS = (
+    "goldcopy.manifest", "goldcopy.redo", "xtrabackup_checkpoints", "mariadb_backup_checkpoints", "xtrabackup_logfile",
+)
 _ROCKSDB_DIRS = frozenset({"#rocksdb", ".rocksdb"})
 _UNDO = re.compile(r"undo_?\d{3}")
 _BINLOG = re.compile(r"(?P<base>.+)\.(?:\d{6,}(?:\.idx)?|index|state|index_crash_safe|~rec~)")
@@ -47,7 +51,7 @@ class Layout:
 
     ``system_files``: files of the system tablespace. ``log_bases``: binlog and relay log names without their number.
     ``excluded``: single files that never get into a backup (logs, the pid file, keys). ``excluded_dirs``: whole
-    directories. ``aria_dir``: where Aria keeps its log.
+    directories. ``aria_dir``: where Aria keeps its log. ``buffer_pool_file``: the list of pages in the buffer pool.
     """
 
     datadir: str
@@ -57,6 +61,7 @@ class Layout:
     excluded: frozenset[str] = frozenset()
     excluded_dirs: frozenset[str] = frozenset()
     aria_dir: str = ""
+    buffer_pool_file: str = ""
 
     def kind(self, path: str, name: str, *, at_top: bool) -> Kind:
         """What the file ``name`` at the absolute ``path`` is; ``at_top``: it lies in no database directory."""
@@ -85,6 +90,11 @@ class Layout:
     def is_skipped_dir(self, path: str, name: str) -> bool:
         """A directory of which nothing is copied."""
         return name in _SKIPPED_DIRS or path in self.excluded_dirs
+
+
+def is_backup_dir(path: str) -> bool:
+    """Whether a directory is a backup, ours or a peer's, finished or under way."""
+    return any(os.path.exists(os.path.join(path, name)) for name in _BACKUP_MARKS)
 
 
 def is_rocksdb_dir(name: str) -> bool:
@@ -128,6 +138,10 @@ def layout(
     files += [as_listed(os.path.join(datadir, p.split(":")[0]), datadir) for p in temporary.split(";") if p]
     logs = {absolute("log_bin_basename"), absolute("relay_log_basename")}
     logs |= {os.path.splitext(absolute(n))[0] for n in ("log_bin_index", "relay_log_index")}
+    if not variables.get("relay_log_basename"):
+        # MariaDB does not tell the default: it is named after the pid file
+        logs.add(os.path.join(datadir, os.path.basename(os.path.splitext(absolute("pid_file"))[0]) + "-relay-bin"))
+    home = absolute("innodb_data_home_dir") or datadir
     return Layout(
         datadir=datadir,
         system_files=system_files,
@@ -136,6 +150,7 @@ def layout(
         excluded=frozenset(f for f in files if f) | {as_listed(f, datadir) for f in key_files},
         excluded_dirs=frozenset(d for d in directories if d and not _holds(d, datadir)),
         aria_dir=absolute("aria_log_dir_path") or datadir,
+        buffer_pool_file=os.path.join(home, variables.get("innodb_buffer_pool_filename") or "ib_buffer_pool"),
     )
 
 

@@ -5,11 +5,19 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from goldcopy.errors import ServerRefused
 from goldcopy.server import fileid
-from goldcopy.server.file_rules import Kind, Layout, as_listed, is_outside_innodb, is_rocksdb_dir, layout
+from goldcopy.server.file_rules import (
+    Kind,
+    Layout,
+    as_listed,
+    is_backup_dir,
+    is_outside_innodb,
+    is_rocksdb_dir,
+    layout,
+)
 from goldcopy.server.instance import Instance
 
 _MAX_DEPTH = 8
@@ -65,12 +73,16 @@ class _Found:
         )
 
 
-def list_files(instance: Instance) -> Listing:
+def list_files(instance: Instance, not_below: Iterable[str] = ()) -> Listing:
     """The files of the server now. Files that vanish meanwhile are left out.
+
+    ``not_below``: directories that may lie in the data directory and are none of the server's.
 
     Raises ServerRefused when a directory cannot be read.
     """
     rules = layout(instance.variables, instance.datadir, instance.system_files, instance.key_files)
+    foreign = {as_listed(os.path.abspath(directory), instance.datadir) for directory in not_below}
+    rules = replace(rules, excluded_dirs=rules.excluded_dirs | foreign)
     sql = instance.dialect.remote_files_sql
     remote = [str(row[0]) for row in instance.session.rows(sql)] if sql else []
     return scan(rules, remote)
@@ -105,7 +117,7 @@ def _walk(rules: Layout, directory: str, prefix: str, depth: int, found: _Found)
     for entry in below:
         if not depth and is_rocksdb_dir(entry.name):
             found.rocksdb_dir = entry.path
-        elif depth < _MAX_DEPTH and not rules.is_skipped_dir(entry.path, entry.name):
+        elif depth < _MAX_DEPTH and not (rules.is_skipped_dir(entry.path, entry.name) or is_backup_dir(entry.path)):
             _walk(rules, entry.path, f"{prefix}{entry.name}/", depth + 1, found)
 
 
@@ -194,6 +206,9 @@ def _outside(rules: Layout, found: _Found) -> None:
     for entry in _entries_outside(rules.aria_dir, rules):
         if entry.name.startswith("aria_log"):
             _take(file_ref(entry.name, entry.path), rules.kind(entry.path, entry.name, at_top=True), found)
+    pool = rules.buffer_pool_file
+    if pool and not _is_inside(pool, rules.datadir):
+        _take(file_ref(os.path.basename(pool), pool, pool), "plain", found)
 
 
 def _entries_outside(directory: str, rules: Layout) -> list[os.DirEntry[str]]:
