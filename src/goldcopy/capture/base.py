@@ -11,7 +11,7 @@ from goldcopy.capture.copier import Base
 from goldcopy.errors import BackupInvalid
 from goldcopy.formats import Lsn
 from goldcopy.image.chain import Image, open_image
-from goldcopy.image.manifest import Plain
+from goldcopy.image.manifest import Manifest, Plain
 from goldcopy.server.instance import Instance
 
 
@@ -56,13 +56,18 @@ def open_base(directory: str, instance: Instance) -> BackupBase:
             f"{directory}: this backup has been prepared, so it no longer holds what increments are laid over",
             hint="take increments against backups that were not prepared in place",
         )
+    check_server(directory, manifest, instance)
+    return base_of(image)
+
+
+def check_server(directory: str, manifest: Manifest, instance: Instance) -> None:
+    """Raises BackupInvalid when a backup is not one of this server's."""
     if manifest.server.identity != instance.identity:
         raise BackupInvalid(
             f"{directory}: the base is of another server ({manifest.server.hostname}, {manifest.server.version}), "
             "or the server was initialised anew since",
             hint="take a full backup",
         )
-    return base_of(image)
 
 
 def base_of(image: Image) -> BackupBase:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from goldcopy import __version__
-from goldcopy.capture.base import BackupBase, base_at, base_of, open_base
+from goldcopy.capture.base import BackupBase, base_at, base_of, check_server
 from goldcopy.capture.engine import Capture, CaptureOptions
 from goldcopy.commands.backup import take
 from goldcopy.compat import history, infofiles
@@ -86,7 +86,7 @@ def _capture(
         open_sink(settings, call.target_dir, peer) as sink,
         _spool(settings, call.target_dir, peer) as spool,
         SafeReplica(instance, settings.flag("safe-slave-backup"), timeout_s, log.emit),
-        Capture(instance, sink, base, _capture_options(settings, filters, peer, spool), log.emit) as capture,
+        Capture(instance, sink, base, _capture_options(settings, call.target_dir, filters, peer, spool), log.emit) as capture,
     ):
         unwritten = UnwrittenSpaces(instance) if peer.mariadb and base is not None else None
         form = DirectoryForm(sink, _facts(settings, call, instance, peer, spool), unwritten)
@@ -151,7 +151,9 @@ def _wanted(filters: Filters, peer: Peer) -> Callable[[str], bool] | None:
 _MYSQL_OWN = ("mysql/", "sys/", "performance_schema/")
 
 
-def _capture_options(settings: Settings, filters: Filters, peer: Peer, spool: str) -> CaptureOptions:
+def _capture_options(
+    settings: Settings, target_dir: str, filters: Filters, peer: Peer, spool: str
+) -> CaptureOptions:
     return CaptureOptions(
         threads=settings.number("parallel"),
         iops=settings.number("throttle"),
@@ -163,6 +165,7 @@ def _capture_options(settings: Settings, filters: Filters, peer: Peer, spool: st
         redo_spool=spool,
         redo_name=peer.redo_name,
         rocksdb=settings.face.mariadb is False or settings.flag("rocksdb-backup"),
+        own_dirs=tuple(d for d in (target_dir, settings.text("extra-lsndir")) if d),
         name=settings.text("history"),
         wanted=_wanted(filters, peer),
         policy=lock_policy(settings),
@@ -252,9 +255,8 @@ def _base_in(directory: str, instance: Instance) -> BackupBase:
     manifest = load(directory) if os.path.exists(os.path.join(directory, MANIFEST_NAME)) else None
     if manifest is None or manifest.state != "backup" or checkpoints.prepared:
         return base_at(Lsn(checkpoints.to_lsn))
-    if manifest.kind == "full":
-        return open_base(directory, instance)
-    # a base of which only this part is here is as good: nothing is read from what it stands on
+    check_server(directory, manifest, instance)
+    # what an increment stands on may be used up already: nothing is read from it
     return base_of(Image((Member(os.path.abspath(directory), manifest),)))
 
 
@@ -325,6 +327,8 @@ def _tell(settings: Settings, call: Call, peer: Peer, manifest: Manifest, log: L
     program = "mariabackup" if settings.face.mariadb else "xtrabackup"
     if settings.flag("slave-info"):
         _tell_replica(peer, manifest, log)
+    if settings.flag("galera-info") and not manifest.position.galera:
+        log.warning("failed to get master wsrep state from SHOW STATUS.")
     log.note(f"{program}: The latest check point (for incremental): '{manifest.redo.checkpoint}'")
     if not settings.text("stream"):
         log.note(f"Backup created in directory '{os.path.abspath(call.target_dir)}/'")
