@@ -249,7 +249,9 @@ class _Threads(contextlib.AbstractContextManager["_Threads"]):
                 steps.task_done()
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        self._error = self._error or error
+        # a stream that turns out damaged leaves the whole files before the damage: their steps are still run
+        if not isinstance(error, GoldcopyError):
+            self._error = self._error or error
         for q in self._queues:
             q.put(None)
         for t in self._threads:
