@@ -67,7 +67,7 @@ class CaptureOptions:
     ``always_delta``: in an increment, what is new is stored as a delta of all its pages, as the peers have it.
     ``plain_from_base``: leave out other files that are provably as in the base. ``wanted``: which paths to take,
     None = all. ``redo_spool``: a local file for the redo window, "" = into the sink, as ``redo_name``. ``rocksdb``:
-    take MyRocks along.
+    take MyRocks along. ``own_dirs``: where the backup is written; never copied, though it lie in the data directory.
     """
 
     threads: int = 4
@@ -81,6 +81,7 @@ class CaptureOptions:
     redo_spool: str = ""
     redo_name: str = REDO_NAME
     rocksdb: bool = True
+    own_dirs: tuple[str, ...] = ()
     name: str = ""
     wanted: Callable[[str], bool] | None = None
     policy: LockPolicy = field(default_factory=LockPolicy)
@@ -203,7 +204,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
 
     def _list(self) -> Listing:
         self._follower.check()
-        return list_files(self._instance)
+        return list_files(self._instance, self._options.own_dirs)
 
     def _follow_ddl(self, listing: Listing) -> None:
         """Make what was copied of the tablespaces what there is now.

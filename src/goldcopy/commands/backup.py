@@ -64,6 +64,7 @@ class Backup:
             iops=self.throttle_iops,
             on_corrupt="list" if self.on_corrupt == "list" else "stop",
             consumer=self.redo_consumer,
+            own_dirs=(self.to,),
             name=self.name,
             policy=self.policy(),
         )

@@ -86,7 +86,9 @@ def _capture(
         open_sink(settings, call.target_dir, peer) as sink,
         _spool(settings, call.target_dir, peer) as spool,
         SafeReplica(instance, settings.flag("safe-slave-backup"), timeout_s, log.emit),
-        Capture(instance, sink, base, _capture_options(settings, call.target_dir, filters, peer, spool), log.emit) as capture,
+        Capture(
+            instance, sink, base, _capture_options(settings, call.target_dir, filters, peer, spool), log.emit
+        ) as capture,
     ):
         unwritten = UnwrittenSpaces(instance) if peer.mariadb and base is not None else None
         form = DirectoryForm(sink, _facts(settings, call, instance, peer, spool), unwritten)

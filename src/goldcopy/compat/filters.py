@@ -20,8 +20,9 @@ from goldcopy.errors import UsageError
 _REG_EXTENDED = 1
 _REGEX_T_BYTES = 256
 """More than any C library's regex_t (64 in glibc, 56 in musl)."""
-_NAME_MAX = 64 * 5
-"""An encoded name: 64 characters of up to 5 bytes."""
+_NAME_MAX = 192
+"""Characters of a database's or table's name as the originals count: a partition's holds up to three of 64."""
+_ENCODED = re.compile(r"@[0-9a-f]{4}")
 
 
 class Expression:
@@ -163,7 +164,7 @@ def _lines(path: str) -> list[str]:
 
 def _checked(entry: str) -> str:
     for part in entry.split(".", 1):
-        if len(part) > _NAME_MAX:
+        if len(_ENCODED.sub("?", part)) > _NAME_MAX:
             raise UsageError(f"name `{entry}` is too long.")
         if re.search(r"[/\\~]", part) or not part:
             raise UsageError(

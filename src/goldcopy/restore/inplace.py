@@ -11,10 +11,10 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from goldcopy.errors import BackupInvalid, NoSpace
-from goldcopy.events import Emit, Note, Progress
+from goldcopy.events import Emit, Note, Progress, Warn
 from goldcopy.formats.delta import read_header
 from goldcopy.image import osfile
 from goldcopy.restore.durable import replace_copy
@@ -94,13 +94,14 @@ class Overlay:
 
     def _tablespaces(self) -> None:
         places = self._place_by_id()
-        self._move(places)
-        for piece in self._increment.pieces:
+        pieces = [self._identified(piece, places) for piece in self._increment.pieces]
+        self._move(pieces, places)
+        for piece in pieces:
             os.makedirs(os.path.dirname(self._path(piece.path)), mode=0o750, exist_ok=True)
         with ThreadPoolExecutor(self._threads) as pool:
-            for done, (piece, size) in enumerate(pool.map(self._apply, self._increment.pieces), 1):
+            for done, (piece, size) in enumerate(pool.map(self._apply, pieces), 1):
                 self._emit(Note(f"{piece.path}: {size} bytes", detail=True))
-                self._emit(Progress("overlay", done, len(self._increment.pieces), "files"))
+                self._emit(Progress("overlay", done, len(pieces), "files"))
         self._extend_system()
 
     def _extend_system(self) -> None:
@@ -119,10 +120,30 @@ class Overlay:
         """Tablespace files of the base by name -> id. 0 where the first page was never written."""
         return {path: space_id_of(self._path(path)) for path in _ibd_files(self._base)}
 
-    def _move(self, places: dict[str, int]) -> None:
+    def _identified(self, piece: Piece, places: dict[str, int]) -> Piece:
+        """XtraBackup before 2.0.2 told no ids: such a delta can only be of the file that has its name."""
+        if piece.space_id or not piece.page_size or not piece.path.endswith(".ibd"):
+            return piece
+        if piece.path not in places:
+            raise BackupInvalid(
+                f"{piece.source} does not tell its tablespace's id, and {self._base} has no {piece.path}",
+                hint="Cannot handle DDL operation: the table was made or renamed after the base; take a new full"
+                " backup",
+            )
+        self._emit(
+            Warn(
+                "no-space-id",
+                f"{piece.source} tells no tablespace id and is laid over the file of its name: This backup was taken"
+                " with XtraBackup 2.0.1 or earlier, some DDL operations between full and incremental backups may be"
+                " handled incorrectly",
+            )
+        )
+        return replace(piece, space_id=places[piece.path])
+
+    def _move(self, pieces: list[Piece], places: dict[str, int]) -> None:
         """Give every file its new name, by way of a parked one; remove what the increment does not know."""
-        wanted = {p.space_id: p.path for p in self._increment.pieces if p.space_id and p.path.endswith(".ibd")}
-        names = {p.path for p in self._increment.pieces}
+        wanted = {p.space_id: p.path for p in pieces if p.space_id and p.path.endswith(".ibd")}
+        names = {p.path for p in pieces}
         parked: dict[str, str] = {}
         for path, space_id in places.items():
             target = wanted.get(space_id) if space_id else path if path in names else None

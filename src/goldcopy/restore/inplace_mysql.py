@@ -17,6 +17,7 @@ from goldcopy.image.chain import Image, Member
 from goldcopy.image.manifest import MANIFEST_NAME, REDO_NAME, Manifest, dump, load
 from goldcopy.restore.durable import write_file
 from goldcopy.restore.materialise import Placement
+from goldcopy.restore.missing import is_about_missing_table
 from goldcopy.restore.recovery import RecoveryOptions, memory_for, recover
 from goldcopy.restore.sums import resum
 from goldcopy.restore.xa import rollback_prepared
@@ -106,7 +107,9 @@ def _run_again(
         if decide_xa:
             rollback_prepared(run.socket_path, emit)
         run.stop()
-        errors = dialect.log_errors(run.log_text())
+        errors = [
+            e for e in dialect.log_errors(run.log_text()) if not (manifest.partial and is_about_missing_table(e))
+        ]
     if errors:
         raise RecoveryFailed("the server reported errors while it recovered:\n  " + "\n  ".join(errors[:10]))
     for name in (_LOG_NAME, "auto.cnf"):

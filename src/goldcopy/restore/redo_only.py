@@ -19,6 +19,7 @@ from goldcopy.events import Emit, Note, Phase
 from goldcopy.formats import Lsn
 from goldcopy.restore.durable import copy_whole
 from goldcopy.restore.log_header import mark_restored
+from goldcopy.restore.missing import is_about_missing_table
 from goldcopy.restore.remote import confined
 from goldcopy.server.process import RecoveryRun, find_server_binary
 
@@ -34,12 +35,6 @@ _MADE_BY_REDO = ("ib_logfile", "undo", "aria_log")
 _KEY_SETTINGS = re.compile(r"plugin_|file_key_management|hashicorp_|aws_key|provider_")
 _CORRUPT = re.compile(r"corrupt", re.IGNORECASE)
 _ENGINE_LINE = re.compile(r"\] (?:InnoDB|Plugin 'InnoDB'|Unknown/unsupported storage engine: InnoDB|Aborting)")
-# Tables that the dictionary knows and the backup does not hold: left out by a filter, or lost before
-_MISSING_TABLE = re.compile(
-    r"Operating system error number 2\b|Error number 2 means|the system cannot find the path"
-    r"|Could not find a valid tablespace file|Cannot open datafile|but tablespace with that id or name does not exist"
-    r"|could not be opened|Tablespace \d+ was not found at"
-)
 # a log is resized when every page is on disk: what follows needs no redo of before
 _UNDECIDED = re.compile(r"InnoDB: Resizing redo log.*Found \d+ prepared transactions!", re.DOTALL)
 _STARTED_AT = re.compile(r"log sequence number (?P<lsn>\d+); transaction id")
@@ -203,7 +198,7 @@ def _judge(dialect: Dialect, request: RedoRequest, text: str, emit: Emit) -> Non
     """The run succeeded when the redo was read to its end and no page was passed over."""
     if request.force_recovery < _IGNORE_CORRUPT:
         _refuse_corrupt(text)
-    errors = [line for line in dialect.log_errors(text) if not _MISSING_TABLE.search(line)]
+    errors = [line for line in dialect.log_errors(text) if not is_about_missing_table(line)]
     ours = _ENGINE_LINE.search if not _UNDECIDED.search(text) else re.compile("InnoDB: ").search
     fatal = [line for line in errors if ours(line) and not _CORRUPT.search(line)]
     if fatal:

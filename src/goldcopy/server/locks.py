@@ -237,9 +237,10 @@ class SafeReplica(contextlib.AbstractContextManager["SafeReplica"]):
     def __enter__(self) -> SafeReplica:
         if not self._wanted:
             return self
-        running = [r.channel for r in replica_states(self._instance) if r.sql_running]
+        states = replica_states(self._instance)
+        running = [r.channel for r in states if r.sql_running]
         if not running:
-            self._emit(Note("no replication thread runs here: nothing to stop"))
+            self._check_stopped(bool(states))
             return self
         try:
             start = tuple(self._words.start_sql.format(channel=self._words.named(c)) for c in running)
@@ -249,6 +250,17 @@ class SafeReplica(contextlib.AbstractContextManager["SafeReplica"]):
             self.__exit__()
             raise
         return self
+
+    def _check_stopped(self, is_replica: bool) -> None:
+        """A thread that somebody has stopped may have left temporary tables, and must not be started by us."""
+        if not is_replica:
+            self._emit(Note("Not checking slave open temp tables for --safe-slave-backup because host is not a slave"))
+        elif (count := self._open_temp_tables()) > 0:
+            raise ServerRefused(
+                f"the replica's SQL thread is stopped, and {count} temporary tables are open: what comes next in the"
+                " relay log may need them, and no backup has them",
+                hint="start the SQL thread, so that a moment without temporary tables can be waited for",
+            )
 
     def _stop_without_temp_tables(self, channels: list[str]) -> None:
         deadline = time.monotonic() + self._timeout_s

@@ -62,8 +62,8 @@ OPTIONS: tuple[Option, ...] = (
     flag("innobackupex", R.MB, "First on the command line: understand innobackupex's options instead."),
     flag(
         "no-timestamp",
-        R.IBX24,
-        "innobackupex: write into the directory given, not into a time-stamped one in it.",
+        R.IBX24 | R.XB24,
+        "innobackupex: write into the directory given, not into a time-stamped one in it. xtrabackup does so always.",
     ),
     ignored(valued("ibbackup", R.IBX24, "There is one program here; no other is started to copy pages.")),
     flag(

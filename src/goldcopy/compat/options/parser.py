@@ -95,7 +95,9 @@ class _Reader:
             if tool and not loose:
                 self.unknown.append(_unknown(line.name, line.value))
             return
-        if not (tool or option.server != (line.group in CLIENT_GROUPS)):
+        # --loose- in the server's group is meant for others than the server
+        meant = loose and line.group not in CLIENT_GROUPS
+        if not (tool or meant or option.server != (line.group in CLIENT_GROUPS)):
             return
         if line.value is None and option.arg is Arg.REQUIRED and negation is None:
             raise _needs_argument(option)
