@@ -6,6 +6,7 @@ import os
 import platform
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -111,7 +112,8 @@ def _run(program: Program, log: Log) -> int:
     if settings.flag("help"):
         return _print_usage(program, 0)
     modes = modes_of(settings)
-    if len(modes) != 1:
+    _refuse_two(settings, modes)
+    if not modes:
         return _print_usage(program, 1)
     log.verbose = settings.flag("verbose")
     log.plain(version_line(program))
@@ -130,6 +132,12 @@ def modes_of(settings: Settings) -> list[str]:
     return found
 
 
+def _refuse_two(settings: Settings, modes: Sequence[str]) -> None:
+    if len(modes) > 1:
+        written = ["apply-log" if m == "prepare" and settings.face.positional else m for m in modes[:2]]
+        raise OptionError(f"--{written[0]} and --{written[1]} are mutually exclusive", hint="give one at a time")
+
+
 def _load(program: Program) -> Loaded:
     """The option files that count; ``--prepare`` reads the backup's own and no other."""
     from goldcopy.compat.optfiles import leading, load
@@ -137,6 +145,7 @@ def _load(program: Program) -> Loaded:
     first = leading(program.args)
     words = parse(program.face, first.args) if _may_prepare(first.args) else None
     if words is not None and words.flag("prepare") and not first.print_defaults:
+        _refuse_two(words, modes_of(words))
         own = os.path.join(target_of(words), CONFIG_NAME)
         if not os.path.exists(own):
             raise OptionError(f"Can't open {own} for reading", hint="--target-dir is the directory of a backup")
@@ -222,6 +231,7 @@ def _backup(program: Program, settings: Settings, log: Log) -> None:
 
 def _prepare(_program: Program, settings: Settings, log: Log) -> None:
     from goldcopy.compat.prepare import prepare
+    from goldcopy.compat.prepared import describe_prepared
     from goldcopy.compat.requests import prepare_request
     from goldcopy.image.extract import settle
 
@@ -229,7 +239,10 @@ def _prepare(_program: Program, settings: Settings, log: Log) -> None:
     for directory in filter(None, (request.target_dir, request.incremental_dir)):
         # another program than ours may have unpacked the stream
         settle(directory)
-    prepare(request, log.emit)
+    started_ns = time.time_ns()
+    done = prepare(request, log.emit)
+    if done.family == "mariadb" or request.export:
+        describe_prepared(request.target_dir, request.incremental_dir, started_ns)
 
 
 def _copy_back(_program: Program, settings: Settings, log: Log) -> None:

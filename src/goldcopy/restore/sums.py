@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,6 +16,10 @@ from goldcopy.formats.delta import Meta, render_meta
 from goldcopy.formats.innodb.page import TRX_SYS_PAGE, ChunkVerifier, doublewrite_pages, geometry, is_unwritten
 from goldcopy.image.chain import stored_name
 from goldcopy.image.manifest import BINLOG_TAIL_NAME, Manifest, Plain, Space
+
+_OF_THE_BACKUP = re.compile(
+    r"(?:xtrabackup|mariadb_backup)_\w+|backup-my\.cnf|innodb_corrupted_pages|goldcopy\..*"
+)
 
 
 @dataclass(frozen=True)
@@ -36,14 +41,18 @@ def file_sums(path: str) -> tuple[int, str]:
     return size, encode(sums)
 
 
-def resum(manifest: Manifest, directory: str) -> Manifest:
+def resum(manifest: Manifest, directory: str, since_ns: int = 0) -> Manifest:
     """The manifest of a prepared directory: sizes and sums as the recovered files have them, the redo log that
-    recovery left behind among them."""
+    recovery left behind among them.
+
+    ``since_ns``: when recovery began, nanoseconds since the epoch: what was not written since keeps its sums. 0 = all
+    files are read.
+    """
     spaces = []
     for space in manifest.spaces:
         path = os.path.join(directory, space.path)
         if os.path.exists(path):
-            size, sums = file_sums(path)
+            size, sums = _sums_now(path, space.size, space.sums if space.stored == "full" else "", since_ns)
             spaces.append(
                 msgspec.structs.replace(space, size=size, size_final=size, sums=sums, stored="full")
             )
@@ -53,18 +62,27 @@ def resum(manifest: Manifest, directory: str) -> Manifest:
         if entry.stored == "dir":
             plain.append(entry)
         elif os.path.exists(path):
-            size, sums = file_sums(path)
+            size, sums = _sums_now(path, entry.size, entry.sums if entry.stored == "file" else "", since_ns)
             plain.append(msgspec.structs.replace(entry, size=size, sums=sums, stored="file"))
     known = {space.path for space in spaces} | {entry.path for entry in plain}
     plain += [_made_by_recovery(directory, path) for path in _files(directory) if path not in known]
     return msgspec.structs.replace(manifest, spaces=tuple(spaces), plain=tuple(plain))
 
 
+def _sums_now(path: str, size: int, sums: str, since_ns: int) -> tuple[int, str]:
+    state = os.stat(path)
+    if sums and state.st_mtime_ns < since_ns and state.st_size == size:
+        return size, sums
+    return file_sums(path)
+
+
 def _files(directory: str) -> Iterator[str]:
-    """Every file below ``directory``, by its relative path."""
+    """Every file below ``directory``, by its relative path, but for those that tell of the backup itself."""
     for root, _dirs, names in os.walk(directory):
         for name in names:
-            yield os.path.relpath(os.path.join(root, name), directory)
+            path = os.path.relpath(os.path.join(root, name), directory)
+            if not _OF_THE_BACKUP.fullmatch(path):
+                yield path
 
 
 def _made_by_recovery(directory: str, path: str) -> Plain:

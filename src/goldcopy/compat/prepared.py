@@ -1,0 +1,31 @@
+"""Our manifest in a directory that the peers' --prepare has changed: so that Goldcopy's own commands know it."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+from goldcopy.image.manifest import MANIFEST_NAME, dump, load
+from goldcopy.restore.durable import write_file
+from goldcopy.restore.sums import resum
+
+
+def describe_prepared(directory: str, increment_dir: str, since_ns: int) -> None:
+    """Make the manifest say what is in the directory now; without one there is nothing to do.
+
+    ``increment_dir``: what was laid over, "" = nothing. An increment of another tool leaves nothing that our manifest
+    could tell: then it goes. ``since_ns``: when the prepare began.
+    """
+    place = os.path.join(directory, MANIFEST_NAME)
+    if not os.path.exists(place):
+        return
+    if increment_dir and not os.path.exists(os.path.join(increment_dir, MANIFEST_NAME)):
+        os.unlink(place)
+        return
+    manifest = load(directory)
+    finished = msgspec.structs.replace(
+        resum(manifest, directory, since_ns), state="prepared", kind="full", base_id="", base_path="", since=0,
+        binlog_tail=0,
+    )
+    write_file(place, dump(finished))
