@@ -2,8 +2,9 @@
 
 A table with DATA DIRECTORY has its file elsewhere; link files, the dictionary and the redo log all name that place.
 In a backup the file lies inside the directory. A server started there would open the named place instead: on the
-source's own machine the live table. So the link files are set aside, and the named places are made to show the
-backup's files: by a link where nothing is there, else by a mount that only the recovering server sees.
+source's own machine the live table. So link files are set aside, and each directory that holds such places is covered
+by an empty one that only the recovering server sees, in which the backup's files are linked. Nothing is written where
+a live server may be at work: a file that is not there now may be there in a moment.
 """
 
 from __future__ import annotations
@@ -70,12 +71,41 @@ def shown(remotes: Sequence[Remote], binary: str) -> Iterator[str]:
 
     Raises Unsupported like ``confined``.
     """
+    if not remotes:
+        yield binary
+        return
+    parents = sorted({os.path.dirname(r.outside) for r in remotes})
+    _refuse_hiding(parents, remotes, binary)
     with contextlib.ExitStack() as stack:
-        taken = [r for r in remotes if os.path.lexists(r.outside)]
-        for remote in remotes:
-            if remote not in taken:
+        found = [p for p in parents if os.path.isdir(p)]
+        for parent in parents:
+            stack.enter_context(_made(parent))
+        unshare = _unshare()
+        if unshare:
+            yield stack.enter_context(_covered(parents, remotes, binary, unshare))
+        elif not found:
+            for remote in remotes:
                 stack.enter_context(_linked(remote))
-        yield stack.enter_context(_mounted(taken, binary)) if taken else binary
+            yield binary
+        else:
+            raise Unsupported(
+                f"tables of the backup belong to {found[0]}, which the recovering server must not touch; but this "
+                "system does not let us hide it (unshare failed)",
+                hint="prepare the backup as root, or on another machine",
+            )
+
+
+def _refuse_hiding(parents: Sequence[str], remotes: Sequence[Remote], binary: str) -> None:
+    """What recovery needs must not lie below a directory that is covered."""
+    needed = [os.path.realpath(binary), *(os.path.realpath(r.inside) for r in remotes)]
+    for parent in parents:
+        below = os.path.realpath(parent).rstrip("/") + "/"
+        hidden = next((path for path in needed if path.startswith(below)), None)
+        if hidden is not None:
+            raise Unsupported(
+                f"{hidden} lies below {parent}, which the recovering server must not see",
+                hint="recover in a directory elsewhere",
+            )
 
 
 def _put_back(directory: str) -> None:
@@ -86,29 +116,27 @@ def _put_back(directory: str) -> None:
 
 
 @contextlib.contextmanager
-def _linked(remote: Remote) -> Iterator[None]:
+def _made(parent: str) -> Iterator[None]:
+    """The directory exists; those that had to be made for it go again, if nobody has put anything there."""
+    missing = []
+    above = parent
+    while not os.path.isdir(above):
+        missing.append(above)
+        above = os.path.dirname(above)
     made: list[str] = []
-    parent = os.path.dirname(remote.outside)
     try:
-        missing = []
-        while not os.path.isdir(parent):
-            missing.append(parent)
-            parent = os.path.dirname(parent)
         for directory in reversed(missing):
             os.mkdir(directory)
             made.append(directory)
-        os.symlink(remote.inside, remote.outside)
     except OSError as e:
         _remove_dirs(made)
         raise Unsupported(
-            f"the table of {remote.link} belongs to {remote.outside}, which cannot be made for the recovering server:"
-            f" {e.strerror}",
+            f"tables of the backup belong to {parent}, which cannot be made for the recovering server: {e.strerror}",
             hint="prepare it as a user who may write there",
         ) from e
     try:
         yield
     finally:
-        os.unlink(remote.outside)
         _remove_dirs(made)
 
 
@@ -119,19 +147,34 @@ def _remove_dirs(made: list[str]) -> None:
 
 
 @contextlib.contextmanager
-def _mounted(remotes: list[Remote], binary: str) -> Iterator[str]:
-    """A program that mounts the backup's files over the named places, for itself alone, and becomes the server."""
-    unshare = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-U", "-r", "-m"]
-    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
-        raise Unsupported(
-            f"{remotes[0].outside} exists, and the recovering server must not touch it; but this system does not let"
-            " us hide it (unshare failed)",
-            hint="prepare the backup as root, or on another machine",
-        )
-    mounts = "".join(f"mount --bind {shlex.quote(r.inside)} {shlex.quote(r.outside)} || exit 1\n" for r in remotes)
+def _linked(remote: Remote) -> Iterator[None]:
+    """A link in a directory that we made ourselves, and where therefore no server is at work."""
+    os.symlink(remote.inside, remote.outside)
+    try:
+        yield
+    finally:
+        if os.path.islink(remote.outside):
+            os.unlink(remote.outside)
+
+
+def _unshare() -> list[str]:
+    """The command that gives a program mounts of its own; empty where the system does not allow it."""
+    command = ["unshare", "-m"] if os.geteuid() == 0 else ["unshare", "-U", "-r", "-m"]
+    probe = [*command, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
+    try:
+        return [] if subprocess.run(probe, capture_output=True, check=False).returncode else command
+    except FileNotFoundError:
+        return []
+
+
+@contextlib.contextmanager
+def _covered(parents: Sequence[str], remotes: Sequence[Remote], binary: str, unshare: list[str]) -> Iterator[str]:
+    """A program that covers the directories, for itself alone, links the backup's files there, becomes the server."""
+    lines = [f"mount -t tmpfs -o mode=0777 tmpfs {shlex.quote(parent)} || exit 1\n" for parent in parents]
+    lines += [f"ln -s {shlex.quote(r.inside)} {shlex.quote(r.outside)} || exit 1\n" for r in remotes]
     # In a user namespace of its own the server believes to be root, and wants to be told that this is meant
     as_root = "" if os.geteuid() == 0 else " --user=root"
-    inner = f'{mounts}exec {shlex.quote(binary)} "$@"{as_root}'
+    inner = "".join(lines) + f'exec {shlex.quote(binary)} "$@"{as_root}'
     with tempfile.TemporaryDirectory(prefix="goldcopy-") as work:
         program = os.path.join(work, os.path.basename(binary))
         with open(program, "w", encoding="utf-8", errors="surrogateescape") as f:
