@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import sys
 
 import bed
+from fastcrc import crc32
 
 from lab.server import running, scratch
 
@@ -14,12 +16,15 @@ PAGE = 16384
 
 def many_tables(datadir: bed.Path, count: int) -> None:
     """Tablespace files that the server does not know: to a backup they are tables like any other."""
-    source = next((datadir / "mysql").glob("*.ibd")).read_bytes()[:PAGE]
+    page = bytearray(next((datadir / "mysql").glob("*.ibd")).read_bytes()[:PAGE])
     for database in range(-(-count // 10_000)):
         folder = datadir / f"many{database}"
         folder.mkdir()
         for number in range(min(10_000, count - database * 10_000)):
-            (folder / f"t{number:05d}.ibd").write_bytes(source)
+            # a tablespace id of its own, and the checksum (full_crc32) that goes with it
+            struct.pack_into(">I", page, 34, 1_000_000 + database * 10_000 + number)
+            struct.pack_into(">I", page, PAGE - 4, crc32.iscsi(bytes(page[: PAGE - 4])))
+            (folder / f"t{number:05d}.ibd").write_bytes(page)
 
 
 def main(tables: int = 100_000) -> None:
