@@ -10,7 +10,9 @@ import os
 from collections.abc import Iterable, Set
 from dataclasses import dataclass, replace
 
-from goldcopy.capture.copier import SpaceResult, imported_since
+from goldcopy.capture.copier import UNKNOWN_SPACE, SpaceResult, imported_since
+from goldcopy.errors import ServerRefused
+from goldcopy.formats.innodb.page import SYSTEM_SPACE
 from goldcopy.image.manifest import Space
 from goldcopy.image.sink import Sink
 from goldcopy.server.files import FileRef
@@ -113,7 +115,7 @@ class CopiedSpaces:
     def records(self, files: Iterable[FileRef]) -> tuple[Space, ...]:
         """The manifest's records, with the names and sizes that the files have now (they may have grown since).
 
-        ``files``: the list of now. The results are used up.
+        ``files``: the list of now. The results are used up. Raises ServerRefused when two files are one tablespace.
         """
         now = {f.identity: f for f in files}
         out = []
@@ -125,7 +127,22 @@ class CopiedSpaces:
             except FileNotFoundError:
                 size_now = 0
             out.append(r.record(path=file.path, external=file.external, size_final=max(r.size, size_now)))
+        _refuse_same_id(out)
         return tuple(sorted(out, key=lambda s: s.path))
 
     def __len__(self) -> int:
         return len(self._by_identity)
+
+
+def _refuse_same_id(spaces: Iterable[Space]) -> None:
+    """Redo names a tablespace by its id alone, so recovery might write a table's changes into the other file."""
+    by_id: dict[int, str] = {}
+    for space in spaces:
+        if space.space_id in (SYSTEM_SPACE, UNKNOWN_SPACE):
+            continue  # several files by right; not written yet, so not known
+        other = by_id.setdefault(space.space_id, space.path)
+        if other != space.path:
+            raise ServerRefused(
+                f"{other} and {space.path} both say that they are tablespace {space.space_id}",
+                hint="one is a stray copy that belongs to no table: move it out of the data directory",
+            )

@@ -21,7 +21,7 @@ from goldcopy.compat.log import Log
 from goldcopy.compat.options.settings import Settings
 from goldcopy.compat.peerdir import find_file, parse_settings, read_text
 from goldcopy.compat.plugins import missing_algorithms, plugin_settings
-from goldcopy.compat.session import account_of, check_privileges, lock_policy
+from goldcopy.compat.session import account_of, check_datadir, check_privileges, check_replica, lock_policy
 from goldcopy.compat.sinks import open_sink, packing_of
 from goldcopy.compat.unwritten import UnwrittenSpaces
 from goldcopy.dialect.peers import Peer, peer_of
@@ -60,6 +60,8 @@ def backup(settings: Settings, call: Call, log: Log) -> Manifest:
     with instance_of(account, force_version=settings.flag("no-server-version-check")) as instance:
         log.note(f"Using server version {instance.version}")
         check_privileges(settings, instance, log)
+        check_datadir(settings, instance, log)
+        check_replica(settings, instance)
         peer = peer_of(instance.dialect.family, instance.version)
         base = base_for(settings, instance, peer)
         _before(settings, instance, log)

@@ -83,7 +83,8 @@ def leading(args: Sequence[str]) -> Leading:
 def groups(face: Face, series: str = "", server_group: str = "mysqld") -> tuple[str, ...]:
     """The groups that are read under one name. ``series``: as in ``mysqld-10.11``; "" reads no such group."""
     if not face.mariadb:
-        return ("xtrabackup", server_group, "client")
+        # mysqld_multi's servers share [mysqld] and have a group of their own
+        return ("xtrabackup", *dict.fromkeys(("mysqld", server_group)), "client")
     versioned = tuple(f"{name}-{series}" for name in _SERIES_GROUPS) if series else ()
     plain = (server_group, "server", "mariadb", "mariadbd", "client-server", "galera")
     return (*_TOOL_GROUPS_MARIADB, *plain, *versioned, "client", "client-mariadb")
@@ -95,10 +96,14 @@ def load(face: Face, args: Sequence[str], environ: Mapping[str, str], series: st
     Raises OptionError for a file that was named and cannot be read, or a file that is no option file.
     """
     first = leading(args)
-    names = groups(face, series, _server_group(first.args))
+    server_group = _server_group(first.args)
+    names = groups(face, series, server_group)
     suffix = first.suffix or environ.get("MYSQL_GROUP_SUFFIX", "")
     reader = Reader(names, suffix)
     options = [o for path, required in _files(face, first, environ) for o in reader.file(path, required)]
+    if server_group != "mysqld":
+        # wherever they stand, what is said of this server counts more than what is said of all
+        options.sort(key=lambda option: option.group != "mysqld")
     options += _login_options(first, environ, suffix, reader)
     return Loaded(tuple(options), first.args, first.print_defaults, tuple(reader.notes))
 

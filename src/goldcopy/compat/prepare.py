@@ -59,6 +59,8 @@ def prepare(request: PrepareRequest, emit: Emit) -> PeerDir:
     refuse_incremental(target)
     refuse_packed(target.directory)
     increment = read_peer_dir(request.incremental_dir) if request.incremental_dir else None
+    for directory in filter(None, (target, increment)):
+        _check_end(directory)
     _tell_state(target, emit)
     _check_pending(target, increment)
     if increment is not None:
@@ -80,6 +82,16 @@ def prepare(request: PrepareRequest, emit: Emit) -> PeerDir:
 
 def _tell_state(target: PeerDir, emit: Emit) -> None:
     emit(Note(f"This target seems to be {'already prepared' if target.prepared else 'not prepared yet'}."))
+
+
+def _check_end(backup: PeerDir) -> None:
+    """The checkpoints file is plain text beside a manifest that says the same: one of them was altered, or copied."""
+    manifest = backup.manifest
+    if manifest is not None and not backup.prepared and backup.checkpoints.to_lsn > manifest.redo.end:
+        raise BackupInvalid(
+            f"{backup.directory}: to_lsn is {backup.checkpoints.to_lsn}, but the redo log ends at {manifest.redo.end}",
+            hint="the *_checkpoints file was altered, or is another backup's",
+        )
 
 
 # -- increments --------------------------------------------------------------------------------------------------

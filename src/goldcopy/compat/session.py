@@ -12,8 +12,10 @@ from goldcopy.compat.log import Log
 from goldcopy.compat.options.settings import Settings
 from goldcopy.dialect.privileges import Feature
 from goldcopy.errors import PrivilegeMissing, UsageError
+from goldcopy.events import Warn
 from goldcopy.server.instance import Instance
 from goldcopy.server.locks import LockPolicy
+from goldcopy.server.position import replica_states
 from goldcopy.server.privileges import grant_hint, lacking_for
 from goldcopy.server.session import Account, Tls, usual_socket
 
@@ -122,6 +124,42 @@ def check_privileges(settings: Settings, instance: Instance, log: Log) -> None:
         log.plain(f"  {number}.{grant}")
     account = str(instance.session.value("SELECT CURRENT_USER()"))
     raise PrivilegeMissing("Insufficient privileges", hint=grant_hint(lacking, account))
+
+
+def check_replica(settings: Settings, instance: Instance) -> None:
+    """Raises UsageError when --slave-info could only tell a position that is none.
+
+    A multi-threaded applier that does not keep the order of commits has gaps behind the position that it reports,
+    unless it has been stopped; with GTIDs the set tells exactly what has been executed.
+    """
+    v = instance.variables
+    workers = v.get("replica_parallel_workers") or v.get("slave_parallel_workers") or "0"
+    ordered = v.get("replica_preserve_commit_order") or v.get("slave_preserve_commit_order") or "OFF"
+    if (
+        settings.flag("slave-info")
+        and not settings.flag("safe-slave-backup")
+        and int(workers) > 0
+        and ordered != "ON"
+        and v.get("gtid_mode", "OFF") != "ON"
+        and replica_states(instance)
+    ):
+        raise UsageError(
+            "The --slave-info option requires GTID enabled for a multi-threaded slave.",
+            hint="or --safe-slave-backup, which stops the threads at a common position",
+        )
+
+
+def check_datadir(settings: Settings, instance: Instance, log: Log) -> None:
+    """Warn when the options name another data directory than the server that answers: its own is backed up."""
+    given = settings.text("datadir")
+    if given and os.path.realpath(given) != os.path.realpath(instance.datadir):
+        log.emit(
+            Warn(
+                "datadir",
+                f"option 'datadir' has different values: '{given}' in defaults file, '{instance.datadir}' in SHOW"
+                " VARIABLES: the server's own is backed up",
+            )
+        )
 
 
 def _features(settings: Settings, instance: Instance) -> set[Feature]:

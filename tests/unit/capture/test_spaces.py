@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
+
 from goldcopy.capture.copier import SpaceResult
 from goldcopy.capture.spaces import CopiedSpaces
+from goldcopy.errors import ServerRefused
 from goldcopy.server.files import FileRef
 
 T0 = 1_000_000_000_000
 
 
 def result(path: str, identity: str) -> SpaceResult:
-    return SpaceResult(path=path, identity=identity, space_id=5, page_size=16384)
+    return SpaceResult(path=path, identity=identity, space_id=ord(identity[0]), page_size=16384)
 
 
 def ref(path: str, identity: str) -> FileRef:
@@ -54,6 +57,13 @@ def test_swapped_tables_change_places():
     assert sink.names == {"db/p.ibd", "db/q.ibd"}
     records = spaces.records([ref("db/q.ibd", "a"), ref("db/p.ibd", "b")])
     assert {(r.path, r.identity) for r in records} == {("db/q.ibd", "a"), ("db/p.ibd", "b")}
+
+
+def test_two_files_of_one_tablespace_stop_the_backup():
+    spaces = CopiedSpaces()
+    spaces.add([result("db/t.ibd", "a1"), result("db/stray.ibd", "a2")], T0)
+    with pytest.raises(ServerRefused, match="stray.ibd and db/t.ibd|t.ibd and db/stray.ibd"):
+        spaces.records([ref("db/t.ibd", "a1"), ref("db/stray.ibd", "a2")])
 
 
 def test_dropped_and_made_anew_under_the_same_name_is_another_table():

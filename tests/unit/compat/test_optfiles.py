@@ -111,7 +111,7 @@ def test_only_the_named_file_is_read(cnf, tmp_path):
     [
         (Face.XTRABACKUP, [], "mysqld", True),
         (Face.XTRABACKUP, ["--defaults-group=mysqld2"], "mysqld2", True),
-        (Face.XTRABACKUP, ["--defaults-group=mysqld2"], "mysqld", False),
+        (Face.XTRABACKUP, ["--defaults-group=mysqld2"], "mysqld", True),
         (Face.XTRABACKUP, [], "mariabackup", False),
         (Face.MARIABACKUP, [], "mariabackup", True),
         (Face.MARIABACKUP, [], "mariadb-backup", True),
@@ -206,3 +206,18 @@ def test_the_working_directory_does_not_matter_for_a_relative_defaults_file(cnf,
     monkeypatch.chdir(tmp_path)
     loaded = load(Face.XTRABACKUP, ["--defaults-file=rel.cnf"], dict(os.environ, HOME="/nonexistent"))
     assert loaded.options[0].path == str(tmp_path / "rel.cnf")
+
+
+def test_the_group_of_one_of_several_servers_counts_more_than_mysqld(tmp_path):
+    path = tmp_path / "my.cnf"
+    path.write_text("[mysqld2]\ndatadir=/two\n[mysqld]\ndatadir=/all\nport=1\n")
+    loaded = load(Face.XTRABACKUP, [f"--defaults-file={path}", "--defaults-group=mysqld2"], {})
+    assert parse(Face.XTRABACKUP, loaded.args, loaded.options).text("datadir") == "/two"
+
+
+def test_an_option_that_the_server_is_to_pass_over_is_ours(tmp_path):
+    path = tmp_path / "my.cnf"
+    path.write_text("[mysqld]\nloose-encrypt=AES256\nencrypt-threads=3\n")
+    settings = parse(Face.XTRABACKUP, ["--backup"], load(Face.XTRABACKUP, [f"--defaults-file={path}"], {}).options)
+    assert settings.text("encrypt") == "AES256"
+    assert settings.number("encrypt-threads") != 3

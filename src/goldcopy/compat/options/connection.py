@@ -26,7 +26,8 @@ OPTIONS: tuple[Option, ...] = (
     valued(
         "defaults-group",
         R.ALL,
-        "Read this group of the option files in the place of [mysqld].",
+        "Read this group of the option files, too; its options count more than those of [mysqld]. Under MariaDB's"
+        " names it is read in the place of [mysqld].",
         default="mysqld",
     ),
     valued("defaults-group-suffix", R.ALL, "Read every group once more with this suffix. Must come first."),
