@@ -30,7 +30,6 @@ class Dialect:
     the ``innodb`` checksum by default. ``remote_files_sql``: lists tablespace files outside the data directory (one
     column, absolute paths), "" where ``.isl`` files tell. ``server_uuid``: the server's data has a uuid of its own.
     ``exact_binary``: only a binary of the very same version may touch the files, since another one upgrades them.
-    ``history_table``: where the peers keep their history.
     """
 
     name: str
@@ -53,7 +52,6 @@ class Dialect:
     remote_files_sql: str = ""
     server_uuid: bool = False
     exact_binary: bool = False
-    history_table: str
 
     def check_redo_layout(self, layout: str) -> None:
         """Raises ServerRefused when the redo log on disk is not one that such a server writes."""

@@ -35,7 +35,6 @@ _MYSQL_9 = Dialect(
     remote_files_sql=_MYSQL_REMOTE,
     server_uuid=True,
     exact_binary=True,
-    history_table=privileges.OLD_HISTORY,
 )
 _MYSQL_80 = replace(_MYSQL_9, name="mysql-8.0", since=(8, 0, 30))
 _MYSQL_80_OLD = replace(
@@ -88,7 +87,6 @@ _MARIADB_118 = Dialect(
     needs=privileges.with_history(privileges.MARIADB_105, privileges.MARIADB_HISTORY),
     recovery=recovery.MARIADB_108,
     binlog_in_innodb=True,
-    history_table=privileges.MARIADB_HISTORY,
 )
 _MARIADB_114 = replace(_MARIADB_118, name="mariadb-11.4", since=(11, 0), tested=False)
 _MARIADB_1011 = replace(_MARIADB_118, name="mariadb-10.11", since=(10, 11), tested=True)
@@ -98,7 +96,6 @@ _MARIADB_108 = replace(
     since=(10, 8),
     tested=False,
     needs=privileges.with_history(privileges.MARIADB_105, privileges.OLD_HISTORY),
-    history_table=privileges.OLD_HISTORY,
 )
 _MARIADB_106 = replace(
     _MARIADB_108,
