@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import schema
+from lab import program, schema
 from lab.load import Load
 from lab.oracle import check_restored, snapshot
 from lab.server import LabServer
@@ -124,6 +124,7 @@ def test_a_chain_of_ours_is_restored_by_ours(server_name: str, make_server: Make
     prepare(source, full, *more)
     prepare(source, full, f"--incremental-dir={one}", *more)
     prepare(source, full, f"--incremental-dir={two}")
+    program.run("check", str(full))
     source.stop()
 
     check_restored(want, copied_back(source, full, lab_dir / "copy"), at, source.binlogs())
