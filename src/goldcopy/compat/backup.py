@@ -64,6 +64,8 @@ def backup(settings: Settings, call: Call, log: Log) -> Manifest:
         check_replica(settings, instance)
         peer = peer_of(instance.dialect.family, instance.version)
         base = base_for(settings, instance, peer)
+        if base is not None:
+            log.note("xtrabackup: using the full scan for incremental backup")
         _before(settings, instance, log)
         form, manifest = _capture(settings, call, instance, peer, base, filters, log)
         if settings.given("history"):

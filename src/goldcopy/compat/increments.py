@@ -17,7 +17,7 @@ from goldcopy.restore.inplace import Increment, Piece, space_id_of
 ROCKSDB = "#rocksdb"
 PACKED = tuple(CODECS)
 _DELTA, _META, _IBD = ".delta", ".meta", ".ibd"
-_NOT_PLAIN = (_DELTA, _META, _IBD, DEL, REN, NEW, ".ibu")
+_NOT_PLAIN = (_DELTA, _META, _IBD, DEL, REN, NEW, ".ibu", *PACKED)
 _OURS = "goldcopy."
 _OURS_TOO = (REDO_NAME, BINLOG_TAIL_NAME)
 """What of ours recovery reads: the increment's counts."""
@@ -33,9 +33,9 @@ def entries(directory: str) -> Iterator[str]:
 
 
 def refuse_packed(directory: str) -> None:
-    """Raises BackupInvalid when files are still compressed or encrypted."""
+    """Raises BackupInvalid when files are still compressed or encrypted. What was unpacked may lie beside the original."""
     for path in entries(directory):
-        if path.endswith(PACKED):
+        if path.endswith(PACKED) and not os.path.exists(os.path.join(directory, os.path.splitext(path)[0])):
             raise BackupInvalid(
                 f"{directory}/{path} is still compressed or encrypted",
                 hint=f"--decompress (and --decrypt=ALGORITHM) --target-dir={directory} first",
