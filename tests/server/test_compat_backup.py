@@ -130,9 +130,12 @@ def test_a_chain_of_ours_is_restored_by_ours(server_name: str, make_server: Make
     check_restored(want, copied_back(source, full, lab_dir / "copy"), at, source.binlogs())
 
 
-def test_the_real_mbstream_unpacks_what_we_stream(make_server: MakeServer, lab_dir: Path) -> None:
-    """Under DDL, so that files are renamed and removed in the stream: the real reader makes of it what ours makes."""
-    source = make_server("mariadb-11.8")
+@pytest.mark.parametrize("server_name", ["mariadb-11.8", "mariadb-10.5"])
+def test_the_real_mbstream_unpacks_what_we_stream(server_name: str, make_server: MakeServer, lab_dir: Path) -> None:
+    """Under DDL, so that files are renamed and removed in the stream: mbstream 10.11 and later is told so and obeys;
+    an older one leaves a list, which our prepare works off.
+    """
+    source = make_server(server_name)
     schema.setup(source)
     stream, theirs, mine = (lab_dir / n for n in ("backup.xb", "theirs", "mine"))
     with Load(source, seed=13, writers=writers_for(source.name)) as load, open(stream, "wb") as out:
@@ -146,9 +149,10 @@ def test_the_real_mbstream_unpacks_what_we_stream(make_server: MakeServer, lab_d
         subprocess.run([reader, "-x", "-C", theirs], stdin=data, check=True)
     with open(stream, "rb") as data:
         ours("mbstream", "-x", "-C", str(mine), stdin=data)
+    prepare(source, theirs)
+    prepare(source, mine)
     names = [sorted(str(p.relative_to(d)) for p in d.rglob("*") if p.is_file()) for d in (theirs, mine)]
     assert names[0] == names[1]
-    prepare(source, theirs)
     source.stop()
 
     copy = copied_back(source, theirs, lab_dir / "copy")
