@@ -52,6 +52,7 @@ from goldcopy.server.redo_guard import RedoConsumer
 from goldcopy.server.session import Session
 
 CATCH_UP_TRIES = 30
+_STILL_WITHIN_S = 20.0
 
 # binlog_encryption=ON (rpl_log_encryption.h): positions do not count the encryption header before the events
 ENCRYPTED_BINLOG_MAGIC, ENCRYPTED_BINLOG_HEADER_BYTES = b"\xfdbin", 512
@@ -304,7 +305,8 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         Redo encrypted by MySQL cannot be trimmed, so there we wait for an LSN at which the last block holds exactly
         what belongs to it.
         """
-        for _ in range(200):
+        deadline = time.monotonic() + _STILL_WITHIN_S
+        while time.monotonic() < deadline:
             point = self._position_now()
             end = point.lsn if point.lsn is not None else self._committed_lsn()
             if point.lsn is not None:

@@ -91,7 +91,7 @@ def _refuse_unprepared(home: str, emit: Emit) -> None:
     name = find_file(home, "checkpoints")
     if not name:
         raise BackupInvalid(f"Error: failed to read metadata from '{home}/xtrabackup_checkpoints'")
-    kind = Checkpoints.parse(read_text(os.path.join(home, name))).backup_type
+    kind = _kind(home)
     if kind == "incremental":
         raise BackupInvalid(f"{home} is an increment", hint="prepare it onto its full backup, and copy that back")
     if os.path.exists(os.path.join(home, PENDING_NAME)):
@@ -106,6 +106,10 @@ def _refuse_unprepared(home: str, emit: Emit) -> None:
         )
     if kind != "log-applied":
         emit(Warn("unprepared", f"{home} is not prepared: the server will have to recover it at its first start"))
+
+
+def _kind(home: str) -> str:
+    return Checkpoints.parse(read_text(os.path.join(home, find_file(home, "checkpoints")))).backup_type
 
 
 def _claim(request: CopyBackRequest) -> None:
@@ -152,9 +156,11 @@ def _plan(home: str, request: CopyBackRequest) -> list[Errand]:
         elif _goes(path):
             plan.append(Errand(os.path.join(home, path), remote.get(path) or _place(path, system, request)))
     missing = packed - {os.path.relpath(errand.source, home) for errand in plan}
-    if any(_goes(path) for path in missing):
+    forgotten = [path for path in missing if _goes(path)]
+    # a prepared backup was unpacked before: what has no original's name any more, prepare has renamed or used up
+    if forgotten and _kind(home) != "full-prepared":
         raise BackupInvalid(
-            f"{home}/{min(missing)} is there in compressed or encrypted form only",
+            f"{home}/{min(forgotten)} is there in compressed or encrypted form only",
             hint=f"--decompress --target-dir={home} first, then --prepare",
         )
     return plan + list(_rocksdb(home, request))

@@ -33,13 +33,22 @@ def entries(directory: str) -> Iterator[str]:
 
 
 def refuse_packed(directory: str) -> None:
-    """Raises BackupInvalid when files are still compressed or encrypted. What was unpacked may lie beside the original."""
+    """Raises BackupInvalid when files are still compressed or encrypted; originals may lie beside what they became."""
     for path in entries(directory):
-        if path.endswith(PACKED) and not os.path.exists(os.path.join(directory, os.path.splitext(path)[0])):
+        if path.endswith(PACKED) and not _is_unpacked(os.path.join(directory, path)):
             raise BackupInvalid(
                 f"{directory}/{path} is still compressed or encrypted",
                 hint=f"--decompress (and --decrypt=ALGORITHM) --target-dir={directory} first",
             )
+
+
+def _is_unpacked(path: str) -> bool:
+    """Whether what a packed file holds lies beside it, perhaps still with another layer around it."""
+    while path.endswith(PACKED):
+        path = os.path.splitext(path)[0]
+        if os.path.exists(path):
+            return True
+    return False
 
 
 def read_increment(increment: PeerDir, *, partial: bool) -> Increment:

@@ -9,7 +9,7 @@ from goldcopy.compat.ddlmarks import apply_marks
 from goldcopy.compat.increments import ROCKSDB, read_increment, refuse_packed
 from goldcopy.compat.infofiles import BINLOG_POS_INNODB_NAME, Checkpoints, binlog_pos_innodb
 from goldcopy.compat.peerdir import PeerDir, read_peer_dir, read_text, refuse_incremental
-from goldcopy.compat.prepare_mysql import check_base, finish_mysql, take_over_manifest
+from goldcopy.compat.prepare_mysql import check_base, check_recovery, finish_mysql, take_over_manifest
 from goldcopy.errors import BackupInvalid, UsageError
 from goldcopy.events import Emit, Note, Phase, Warn
 from goldcopy.restore.durable import write_file
@@ -67,6 +67,8 @@ def prepare(request: PrepareRequest, emit: Emit) -> PeerDir:
         _check_chain(target, increment, request, emit)
         refuse_packed(increment.directory)
     check_key_files(dict((increment or target).settings))
+    if target.family == "mysql" and not request.apply_log_only:
+        check_recovery(target, _mysql_options(target, request))
     wait_for_other_server(target.directory)
     apply_marks(target.directory)
     if increment is not None:
@@ -193,15 +195,19 @@ def _force_recovery(request: PrepareRequest, emit: Emit) -> int:
     return value
 
 
+def _mysql_options(target: PeerDir, request: PrepareRequest) -> RecoveryOptions:
+    # tables that a filter left out are missing on purpose: recovery must pass over their redo
+    level = max(request.force_recovery, _PASS_OVER_MISSING if target.partial else 0)
+    return RecoveryOptions(
+        binary=request.mysqld, memory_bytes=request.memory_bytes, force=request.force_binary,
+        extra=(*request.server_options, *([f"--innodb-force-recovery={level}"] if level else [])),
+    )  # fmt: skip
+
+
 def _recover(target: PeerDir, increment: PeerDir | None, request: PrepareRequest, emit: Emit) -> PeerDir:
     if target.family == "mysql":
         if not request.apply_log_only:
-            # tables that a filter left out are missing on purpose: recovery must pass over their redo
-            level = max(request.force_recovery, _PASS_OVER_MISSING if target.partial else 0)
-            options = RecoveryOptions(
-                binary=request.mysqld, memory_bytes=request.memory_bytes, force=request.force_binary,
-                extra=(*request.server_options, *([f"--innodb-force-recovery={level}"] if level else [])),
-            )  # fmt: skip
+            options = _mysql_options(target, request)
             finish_mysql(read_peer_dir(target.directory), options, emit, decide_xa=request.rollback_prepared)
         return _write_checkpoints(target, increment, last=not request.apply_log_only)
     force = _force_recovery(request, emit)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from goldcopy.compat.peerdir import PeerDir
 from goldcopy.errors import BackupInvalid
 from goldcopy.events import Emit
+from goldcopy.image.chain import Image, Member
 from goldcopy.image.manifest import Manifest
 from goldcopy.restore.inplace_mysql import recover_in_place, take_over
-from goldcopy.restore.recovery import RecoveryOptions
+from goldcopy.restore.recovery import RecoveryOptions, preflight
 
 
 def take_over_manifest(target: PeerDir, newest: Manifest) -> None:
@@ -24,6 +25,12 @@ def check_base(target: PeerDir, increment: PeerDir) -> None:
             f"{increment.directory} was taken against another backup than {target.directory} holds",
             hint="increments are applied in the order in which they were taken, each once",
         )
+
+
+def check_recovery(target: PeerDir, options: RecoveryOptions) -> None:
+    """Raises Unsupported, UsageError, KeyMissing for what recovery could not do without, before anything is changed."""
+    if target.manifest is not None and target.manifest.state != "prepared":
+        preflight(Image((Member(target.directory, target.manifest),)), options)
 
 
 def finish_mysql(target: PeerDir, options: RecoveryOptions, emit: Emit, *, decide_xa: bool) -> None:

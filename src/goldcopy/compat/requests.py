@@ -11,6 +11,7 @@ from goldcopy.compat.options.settings import Settings
 from goldcopy.compat.peerdir import find_file, read_text
 from goldcopy.compat.prepare import PrepareRequest
 from goldcopy.compat.sinks import cipher_of
+from goldcopy.errors import KeyMissing
 
 _HUNDRED = 100
 
@@ -59,8 +60,14 @@ def _server_options(settings: Settings) -> tuple[str, ...]:
     if settings.face.mariadb:
         if settings.on_command_line("plugin-dir"):
             options.append(f"--plugin-dir={settings.text('plugin-dir')}")
-    elif settings.text("keyring-file-data"):
-        options += ["--early-plugin-load=keyring_file.so", f"--keyring-file-data={settings.text('keyring-file-data')}"]
+    elif ring := settings.text("keyring-file-data"):
+        if not os.access(ring, os.R_OK):
+            # the plugin would make an empty one
+            raise KeyMissing(
+                f"the keys in --keyring-file-data={ring} cannot be read",
+                hint="bring them there; nothing was changed yet",
+            )
+        options += ["--early-plugin-load=keyring_file.so", f"--keyring-file-data={ring}"]
     return tuple(options)
 
 

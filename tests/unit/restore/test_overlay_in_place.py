@@ -175,3 +175,14 @@ def test_a_log_is_marked_as_restored_and_stays_valid(tmp_path: Path) -> None:
     (tmp_path / "empty").write_bytes(b"")
     mark_restored(str(tmp_path / "empty"))
     assert (tmp_path / "empty").stat().st_size == 0
+
+
+def test_a_delta_without_an_id_goes_over_the_file_of_its_name_or_nowhere(tmp_path: Path) -> None:
+    """XtraBackup 2.0.1 told none: guessing would put one table's pages into another."""
+    base, root = tmp_path / "base", tmp_path / "increment"
+    table(base / "d" / "t.ibd", 7, 3)
+    lay(base, piece(root, "d/t.ibd", 0, {1: page(7, 1, 9)}))
+    assert fills(base / "d" / "t.ibd") == [1, 9, 1]
+    with pytest.raises(BackupInvalid, match="does not tell its tablespace's id"):
+        lay(base, piece(root, "d/renamed.ibd", 0, {1: page(7, 1, 9)}))
+    assert fills(base / "d" / "t.ibd") == [1, 9, 1]

@@ -1,0 +1,222 @@
+"""xtrabackup's sequences on MySQL: what a runbook does between the backup and the day it is needed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from goldcopy.compat.infofiles import Checkpoints
+from lab import keys
+from lab.server import LabServer
+
+from .conftest import MakeServer, need
+from .test_compat_backup import back_up, copied_back, ours, prepare
+
+CREATE = "CREATE TABLE d.t (id INT PRIMARY KEY AUTO_INCREMENT, v VARCHAR(200)) ENGINE=InnoDB"
+ROWS = "INSERT INTO d.t (v) SELECT REPEAT('x', 150) FROM information_schema.columns LIMIT 700"
+KEY = "0123456789abcdef0123456789abcdef"
+
+
+def with_rows(server: LabServer) -> None:
+    """A database with a table that is worth a backup."""
+    server.sql("CREATE DATABASE d", CREATE, ROWS)
+
+
+def checksum(server: LabServer, table: str = "d.t") -> object:
+    """What the server says of a table's rows."""
+    return server.sql(f"CHECKSUM TABLE {table}")[0][1]
+
+
+def fail(server: LabServer, to: Path, said: str, *more: str) -> None:
+    """A backup that must not succeed, and why."""
+    log = back_up(server, to, *more, status=1)
+    assert said in log, log[-2000:]
+    assert not (to / "xtrabackup_checkpoints").exists()
+
+
+@pytest.mark.parametrize("server_name", ["mysql-5.6", "mysql-8.0", "mysql-9.7"])
+def test_a_partial_backup_recovers_although_a_transaction_on_what_it_lacks_was_open(
+    server_name: str, make_server: MakeServer, lab_dir: Path
+) -> None:
+    """Its rollback meets a table that is not there; the kept one comes back whole."""
+    source = make_server(server_name)
+    with_rows(source)
+    source.sql("CREATE TABLE d.left_out LIKE d.t", "INSERT INTO d.left_out SELECT * FROM d.t")
+    holder = source.connect()
+    holder.cursor().execute("START TRANSACTION")
+    holder.cursor().execute("DELETE FROM d.left_out")
+    want, backup = checksum(source), lab_dir / "backup"
+    back_up(source, backup, "--tables=^d[.]t$")
+    holder.close()
+    source.stop()
+
+    prepare(source, backup)
+
+    assert not (backup / "d" / "left_out.ibd").exists()
+    assert checksum(copied_back(source, backup, lab_dir / "copy")) == want
+
+
+@pytest.mark.parametrize("server_name", ["mysql-8.0", "mysql-9.7"])
+def test_a_chain_by_name_survives_redo_only_passes_and_is_moved_back(
+    server_name: str, make_server: MakeServer, lab_dir: Path
+) -> None:
+    """--history, two increments by it, --apply-log-only on all but the last, --move-back into an occupied directory."""
+    source = make_server(server_name)
+    with_rows(source)
+    full, one, two = (lab_dir / n for n in ("full", "one", "two"))
+    back_up(source, full, "--history=night")
+    source.sql(ROWS, "CREATE TABLE d.later LIKE d.t", "INSERT INTO d.later SELECT * FROM d.t")
+    back_up(source, one, "--incremental-history-name=night", "--history=night")
+    source.sql(ROWS, "ALTER TABLE d.later ADD COLUMN w INT DEFAULT 7")
+    uuid = source.value("SELECT uuid FROM PERCONA_SCHEMA.xtrabackup_history ORDER BY innodb_to_lsn DESC LIMIT 1")
+    back_up(source, two, f"--incremental-history-uuid={uuid}")
+    want = checksum(source), checksum(source, "d.later")
+    source.stop()
+
+    prepare(source, full, "--apply-log-only")
+    prepare(source, full, "--apply-log-only", f"--incremental-dir={one}")
+    prepare(source, full, f"--incremental-dir={two}")
+
+    assert Checkpoints.parse((full / "xtrabackup_checkpoints").read_text()).backup_type == "full-prepared"
+    fresh = LabServer(source.name, lab_dir / "copy", source.options)
+    fresh.datadir.mkdir(parents=True)
+    (fresh.datadir / "lost+found").mkdir()
+    move = ("--no-defaults", "--move-back", f"--target-dir={full}", f"--datadir={fresh.datadir}")
+    assert "is not empty" in ours("xtrabackup", *move, status=1).stderr
+    ours("xtrabackup", *move, "--force-non-empty-directories")
+    assert not (full / "d" / "t.ibd").exists()
+    fresh.start()
+    assert (checksum(fresh), checksum(fresh, "d.later")) == want
+
+
+def test_packed_files_may_stay_beside_what_was_unpacked(make_server: MakeServer, lab_dir: Path) -> None:
+    """--decrypt and --decompress keep the originals unless told otherwise: a full and an increment are prepared."""
+    source = make_server("mysql-8.0")
+    with_rows(source)
+    full, one = lab_dir / "full", lab_dir / "one"
+    secret = ("--encrypt=AES256", f"--encrypt-key={KEY}")
+    back_up(source, full, "--compress=lz4", *secret, f"--extra-lsndir={lab_dir / 'lsn'}")
+    source.sql(ROWS)
+    back_up(source, one, "--compress=zstd", *secret, f"--incremental-basedir={lab_dir / 'lsn'}")
+    want = checksum(source)
+    source.stop()
+
+    for directory in (full, one):
+        ours(
+            "xtrabackup", "--decrypt=AES256", f"--encrypt-key={KEY}", "--decompress", f"--target-dir={directory}"
+        )
+        assert list(directory.rglob("*.xbcrypt"))
+    prepare(source, full, "--apply-log-only")
+    prepare(source, full, f"--incremental-dir={one}")
+
+    copy = copied_back(source, full, lab_dir / "copy")
+    assert checksum(copy) == want
+    assert not list(copy.datadir.rglob("*.xbcrypt"))
+
+
+def test_backups_inside_the_data_directory_are_no_databases(make_server: MakeServer, lab_dir: Path) -> None:
+    """Else the second would hold the first, and itself, and a restore would mix their files."""
+    source = make_server("mysql-8.0")
+    with_rows(source)
+    one, two = source.datadir / "one", source.datadir / "two"
+    back_up(source, one)
+    back_up(source, two)
+    source.stop()
+
+    assert (two / "d" / "t.ibd").exists()
+    assert not (one / "one").exists()
+    assert not (two / "one").exists()
+    assert not (two / "two").exists()
+
+
+def test_a_stray_copy_of_a_table_stops_the_backup(make_server: MakeServer, lab_dir: Path) -> None:
+    """Recovery could not tell which file the redo is about."""
+    source = make_server("mysql-9.7")
+    with_rows(source)
+    shutil.copy(source.datadir / "d" / "t.ibd", source.datadir / "d" / "t_old.ibd")
+
+    fail(source, lab_dir / "backup", "both say that they are tablespace")
+
+    (source.datadir / "d" / "t_old.ibd").unlink()
+    back_up(source, lab_dir / "backup")
+
+
+def test_a_position_that_a_replica_cannot_know_is_not_written(make_server: MakeServer, lab_dir: Path) -> None:
+    """Parallel appliers without commit order have gaps behind what they report."""
+    source = make_server(
+        "mysql-8.0", "--replica-parallel-workers=3", "--replica-preserve-commit-order=OFF", "--skip-replica-start"
+    )
+    with_rows(source)
+    back_up(source, lab_dir / "no_replica", "--slave-info")
+    source.sql("CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_USER='nobody', SOURCE_PORT=1")
+
+    fail(source, lab_dir / "backup", "requires GTID enabled for a multi-threaded slave", "--slave-info")
+
+
+@pytest.mark.parametrize("server_name", ["mysql-8.0", "mysql-9.7"])
+def test_encrypted_tables_come_back_with_their_key_ring_and_not_without(server_name: str, lab_dir: Path) -> None:
+    """The plugin's file is named by --keyring-file-data, the component's is found by the server's program."""
+    need(server_name)
+    ring = keys.ring_for(server_name, lab_dir / "keys")
+    options = (f"--keyring-file-data={ring.file}",) if server_name == "mysql-8.0" else ()
+    source = LabServer(server_name, lab_dir / "source", ring.options, binary=ring.binary).create().start()
+    with_rows(source)
+    source.sql("ALTER TABLE d.t ENCRYPTION = 'Y'", ROWS)
+    backup = lab_dir / "backup"
+    back_up(source, backup)
+    want = checksum(source)
+    source.stop()
+    hidden = ring.file.rename(lab_dir / "hidden")
+
+    call = ("--prepare", f"--target-dir={backup}", f"--mysqld={source.mysqld}", *options)
+    before = {p: p.stat().st_mtime_ns for p in backup.rglob("*") if p.is_file()}
+    log = ours("xtrabackup", *call, status=1).stderr
+    assert "key" in log.partition("[ERROR]")[2].lower(), log[-2000:]
+    # only the server knows where its component keeps the keys, so there it is asked
+    assert server_name != "mysql-8.0" or before == {p: p.stat().st_mtime_ns for p in before}
+    ring.file.unlink(missing_ok=True)
+    hidden.rename(ring.file)
+    ours("xtrabackup", *call)
+
+    copy = LabServer(server_name, lab_dir / "copy", ring.options, binary=ring.binary)
+    ours("xtrabackup", "--no-defaults", "--copy-back", f"--target-dir={backup}", f"--datadir={copy.datadir}")
+    assert checksum(copy.start()) == want
+
+
+@pytest.mark.parametrize("decide", [True, False])
+def test_prepared_transactions_stay_unless_they_are_to_be_rolled_back(
+    decide: bool, make_server: MakeServer, lab_dir: Path
+) -> None:
+    """--rollback-prepared-trx."""
+    source = make_server("mysql-8.0")
+    with_rows(source)
+    session = source.connect()
+    for statement in ("XA START 'x'", "INSERT INTO d.t (id, v) VALUES (900001, 'x')", "XA END 'x'", "XA PREPARE 'x'"):
+        session.cursor().execute(statement)
+    backup = lab_dir / "backup"
+    back_up(source, backup)
+    source.stop()
+
+    prepare(source, backup, *(["--rollback-prepared-trx"] if decide else []))
+
+    copy = copied_back(source, backup, lab_dir / "copy")
+    assert len(copy.sql("XA RECOVER")) == (0 if decide else 1)
+    assert copy.value("SELECT COUNT(*) FROM d.t WHERE id = 900001") == 0
+
+
+def test_an_altered_checkpoints_file_stops_the_prepare(make_server: MakeServer, lab_dir: Path) -> None:
+    """An LSN that the redo log does not reach: the backup is cut short, or the file another's."""
+    source = make_server("mysql-8.0")
+    with_rows(source)
+    backup = lab_dir / "backup"
+    back_up(source, backup)
+    source.stop()
+    path = backup / "xtrabackup_checkpoints"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join("to_lsn = 99999999999" if line.startswith("to_lsn") else line for line in lines) + "\n")
+
+    log = ours("xtrabackup", "--prepare", f"--target-dir={backup}", f"--mysqld={source.mysqld}", status=1).stderr
+
+    assert "the redo log ends at" in log
