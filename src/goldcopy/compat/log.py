@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TextIO
 
+from goldcopy.compat.words import in_peers_words
 from goldcopy.errors import GoldcopyError
 from goldcopy.events import Done, Event, Locked, Note, Phase, Warn
 
@@ -93,7 +94,7 @@ class Log:
             return
         self._write(Severity.ERROR, failure.message)
         if failure.hint:
-            self._write(Severity.ERROR, f"Hint: {failure.hint}")
+            self._write(Severity.ERROR, f"Hint: {in_peers_words(failure.hint)}")
 
     def completed(self) -> None:
         """Say ``completed OK!``, the last line; says nothing when an error was logged or it was said before."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 import goldcopy.compat
+from goldcopy.commands.backup import Backup
 from goldcopy.compat.backup import filters_of
 from goldcopy.compat.options import OPTIONS
 from goldcopy.compat.options.declare import Face, Standing
@@ -14,7 +16,9 @@ from goldcopy.compat.options.parser import FileOption, parse
 from goldcopy.compat.requests import copy_back_request, memory_bytes, prepare_request
 from goldcopy.compat.session import account_of, lock_policy
 from goldcopy.compat.sinks import packing_of
+from goldcopy.compat.words import in_peers_words
 from goldcopy.errors import KeyMissing, UsageError
+from goldcopy.options import Connection
 
 MARIADB, XTRABACKUP, IBX = Face.MARIABACKUP, Face.XTRABACKUP, Face.INNOBACKUPEX
 YEAR_S = 31536000
@@ -131,3 +135,13 @@ def test_an_option_that_claims_a_meaning_is_read_by_somebody() -> None:
         and f"--{option.name}" not in text
     ]
     assert forgotten == ["get-server-public-key"], "asked for whenever it is needed"
+
+
+def test_nobody_is_advised_to_give_an_option_that_is_unknown_here() -> None:
+    root = Path(goldcopy.compat.__file__).parent.parent
+    layers = (path.read_text() for name in ("server", "capture", "image") for path in (root / name).glob("*.py"))
+    advised = {word for text in layers for word in re.findall(r"--[a-z][a-z-]*[a-z]", text)}
+    ours = {f"--{n.replace('_', '-')}" for declared in (Backup, Connection) for n in declared.__annotations__}
+    known = {f"--{option.name}" for option in OPTIONS}
+    unknown = {word for word in advised & ours if not set(in_peers_words(word).split(", ")) <= known}
+    assert unknown == set()
