@@ -99,6 +99,8 @@ _NO_EFFECT = (
         "A checksum of Percona Server 5.5; MySQL 5.6 and newer have none of that kind.",
     ),
     size("innodb-additional-mem-pool-size", R.XB24, _RECOVERY),
+    valued("innodb-file-format", R.XB24, "Files tell their own format.", arg=Arg.OPTIONAL, bare="Barracuda"),
+    flag("innodb-strict-mode", R.XB24, "Matters when tables are made; a backup makes none."),
     number("innodb-io-capacity", _BOTH, _RECOVERY, 200, arg=Arg.OPTIONAL, bare=200),
     number("innodb-file-io-threads", R.XB24 | R.MB, _RECOVERY, 4),
     number("innodb-read-io-threads", _BOTH, _RECOVERY, 4),
