@@ -83,6 +83,14 @@ def test_pages_of_zeros_are_right_and_nearly_zero_ones_are_not(name: str) -> Non
     assert verifier.bad(len(data)) == [3]
 
 
+def test_a_further_system_file_that_a_shutdown_has_stamped_does_not_stop_a_backup() -> None:
+    page = bytearray(16384)
+    page[26:34] = (1_625_977).to_bytes(8, "big")
+    assert sums.crc32_state(memoryview(page), mariadb=False) is sums.State.RIGHT
+    page[40] = 1
+    assert sums.crc32_state(memoryview(page), mariadb=False) is sums.State.WRONG
+
+
 def test_only_the_given_length_is_looked_at() -> None:
     data, verifier, size = chunk_of("crc32")
     data[7 * size + 99] ^= 1

@@ -105,6 +105,14 @@ def _lsn_words_agree(page: memoryview) -> bool:
     return page[20:24] == page[-4:]
 
 
+def _is_flush_lsn_only(page: memoryview) -> bool:
+    """The first page of a further file of MySQL's system tablespace, before InnoDB has used it.
+
+    A shutdown writes FIL_PAGE_FILE_FLUSH_LSN into it and no sum (fil0fil.cc, fil_write_lsn_and_arch_no_to_file).
+    """
+    return is_blank(page[:26]) and is_blank(page[34:])
+
+
 def crc32_state(page: memoryview, *, mariadb: bool) -> State:
     """An uncompressed page of the old layout by every form but ``innodb``: ``innodb_wrong`` is for that."""
     page_type = u16(page, 24)
@@ -116,6 +124,8 @@ def crc32_state(page: memoryview, *, mariadb: bool) -> State:
             return State.NO_SUM
         if u32(page, 26) and u32(page, 30) in (crc32_sum(page), NO_CHECKSUM):
             return State.RIGHT
+    elif _is_flush_lsn_only(page):
+        return State.RIGHT
     elif page_type == MYSQL_COMPRESSED:
         return mysql_compressed_state(page)
     elif page_type in MYSQL_OPAQUE_TYPES:
