@@ -17,7 +17,7 @@ from goldcopy.compat.options.declare import Face
 from goldcopy.compat.options.parser import face_of, parse
 from goldcopy.compat.options.settings import Settings
 from goldcopy.compat.options.values import OptionError
-from goldcopy.errors import GoldcopyError, Interrupted, NoSpace, UsageError
+from goldcopy.errors import GoldcopyError, Interrupted, NoSpace
 
 if TYPE_CHECKING:
     from goldcopy.compat.optfiles import Loaded
@@ -161,9 +161,9 @@ def target_of(settings: Settings) -> str:
     """The backup's directory. Raises UsageError when innobackupex was given none."""
     if not settings.face.positional:
         return settings.text("target-dir")
-    if len(settings.directories) != 1:
-        raise UsageError("innobackupex wants one directory", hint="innobackupex [OPTIONS] DIRECTORY")
-    return settings.directories[0]
+    from goldcopy.compat.innobackupex import only_directory
+
+    return only_directory(settings)
 
 
 # -- what is printed -----------------------------------------------------------------------

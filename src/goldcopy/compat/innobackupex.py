@@ -18,10 +18,16 @@ def backup_dir(settings: Settings) -> str:
     """Where a backup goes. Raises UsageError unless innobackupex was given one directory."""
     if not settings.face.positional:
         return settings.text("target-dir")
-    if len(settings.directories) != 1:
-        raise UsageError("innobackupex wants one directory", hint="innobackupex [OPTIONS] DIRECTORY")
-    root = settings.directories[0]
+    root = only_directory(settings)
     return root if settings.flag("no-timestamp") else os.path.join(root, time.strftime(_STAMP))
+
+
+def only_directory(settings: Settings) -> str:
+    """innobackupex's one bare word. Raises UsageError for none, or more."""
+    if len(settings.directories) == 1:
+        return settings.directories[0]
+    extra = f"Error: extra argument found {settings.directories[1]}" if settings.directories else ""
+    raise UsageError(extra or "innobackupex wants one directory", hint="innobackupex [OPTIONS] DIRECTORY")
 
 
 def with_base(settings: Settings) -> Settings:
