@@ -117,6 +117,12 @@ def check_combinations(settings: Settings) -> None:
             hint="leave --no-lock out, or add --safe-slave-backup",
         )
     given = [n for n in _INCREMENTAL if settings.text(n)]
+    if given and settings.face.positional and not settings.flag("incremental"):
+        raise UsageError(
+            "--incremental-lsn, --incremental-basedir, --incremental-history-name and --incremental-history-uuid"
+            " require the --incremental option.",
+            hint="add --incremental, or leave the base out for a full backup",
+        )
     if len(given) > 1:
         raise UsageError("an increment has one base; given were " + ", ".join(f"--{n}" for n in given))
 

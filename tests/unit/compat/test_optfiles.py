@@ -8,10 +8,12 @@ import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
 
+from goldcopy.compat.backup import check_combinations
 from goldcopy.compat.optfiles import Reader, groups, leading, load, login_text, printed
 from goldcopy.compat.options.declare import Face
 from goldcopy.compat.options.parser import parse
 from goldcopy.compat.options.values import OptionError
+from goldcopy.errors import UsageError
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -221,3 +223,11 @@ def test_an_option_that_the_server_is_to_pass_over_is_ours(tmp_path):
     settings = parse(Face.XTRABACKUP, ["--backup"], load(Face.XTRABACKUP, [f"--defaults-file={path}"], {}).options)
     assert settings.text("encrypt") == "AES256"
     assert settings.number("encrypt-threads") != 3
+
+
+def test_innobackupex_is_not_let_guess_whether_an_increment_was_meant():
+    settings = parse(Face.INNOBACKUPEX, ["--incremental-basedir=/full", "/to"])
+    with pytest.raises(UsageError, match="require the --incremental option"):
+        check_combinations(settings)
+    check_combinations(parse(Face.INNOBACKUPEX, ["--incremental", "--incremental-basedir=/full", "/to"]))
+    check_combinations(parse(Face.XTRABACKUP, ["--backup", "--incremental-basedir=/full"]))
