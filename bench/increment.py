@@ -13,7 +13,7 @@ def change(server: bed.LabServer) -> None:
     """Touch rows spread over the tables: about one page in a hundred."""
     for table in range(1, bed.TABLES + 1):
         step = bed.ROWS // (CHANGED_ROWS // bed.TABLES * 2)
-        server.sql(f"UPDATE sbtest.sbtest{table} SET c = REPEAT(RAND(), 5) WHERE id % {step} = 7")
+        server.sql(f"UPDATE sbtest.sbtest{table} SET c = LEFT(REPEAT(RAND(), 9), 119) WHERE id % {step} = 7")
     server.sql("SET GLOBAL innodb_max_dirty_pages_pct = 0", "SET GLOBAL innodb_max_dirty_pages_pct_lwm = 0")
     import time
 

@@ -54,7 +54,7 @@ def chains(server: bed.LabServer) -> tuple[list[Path], list[Path]]:
     bed.timed(bed.backup_ours(server, bed.fresh(a[0])), bed.Figures())
     bed.timed(bed.backup_theirs(server, bed.fresh(b[0])), bed.Figures())
     for i in range(1, INCREMENTS + 1):
-        server.sql(f"UPDATE sbtest.sbtest{i % bed.TABLES + 1} SET c = REPEAT(RAND(), 5) WHERE id % 900 = {i}")
+        server.sql(f"UPDATE sbtest.sbtest{i % bed.TABLES + 1} SET c = LEFT(REPEAT(RAND(), 9), 119) WHERE id % 900 = {i}")
         a.append(bed.HOME / f"ours-{i}")
         b.append(bed.HOME / f"theirs-{i}")
         bed.timed(bed.backup_ours(server, bed.fresh(a[i]), "--base", str(a[i - 1])), bed.Figures())
