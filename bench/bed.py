@@ -73,7 +73,8 @@ def big_server(name: str = "mariadb-10.11", *options: str, tables: int = TABLES,
     base = HOME / f"{name}-{tables}x{rows}"
     data = base / "data"
     normal = ["--innodb-buffer-pool-size=512M", "--innodb-flush-log-at-trx-commit=1", *options]
-    normal.append("--innodb-log-file-size=512M" if name.startswith("mariadb") else "--innodb-redo-log-capacity=1G")
+    modern = name.startswith("mysql") and name != "mysql-5.6"
+    normal.append("--innodb-redo-log-capacity=1G" if modern else "--innodb-log-file-size=512M")
     server = LabServer(name, base, normal)
     if not (base / "filled").exists():
         shutil.rmtree(base, ignore_errors=True)
