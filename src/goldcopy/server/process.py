@@ -136,7 +136,7 @@ class RecoveryRun(contextlib.AbstractContextManager["RecoveryRun"]):
         disk = os.statvfs(self._datadir)
         free_bytes = disk.f_bavail * disk.f_frsize
         if free_bytes < _ALMOST_FULL_BYTES:
-            what += f", and no space is left on device: {free_bytes:,} bytes are free at {self._datadir}"
+            what += f", and there is no space left on device: {free_bytes:,} bytes are free at {self._datadir}"
         return failure(self.log_text(), what)
 
     def _tell_log(self) -> None:
