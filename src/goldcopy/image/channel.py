@@ -15,13 +15,13 @@ from collections.abc import Iterator, Sequence
 from typing import IO, TypeAlias
 
 from goldcopy.errors import GoldcopyError, NoSpace, TargetRefused
+from goldcopy.image import osfile
 
 PIPE_BYTES = 256 << 10
 """What we ask of a pipe, by default 64 KiB. A megabyte was measured to cost a third more CPU time: its pages are cold
 when they are read."""
 
 FIFO_MODE = 0o600
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _POLL_S = 0.02
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
@@ -35,7 +35,7 @@ def _widen(fd: int) -> None:
 
 
 def _failure(e: OSError, what: str) -> GoldcopyError:
-    if e.errno in _FULL:
+    if e.errno in osfile.DISK_FULL:
         return NoSpace(f"cannot write {what}: {e.strerror}", hint="free space there, or stream somewhere else")
     if e.errno == errno.EPIPE:
         return TargetRefused(

@@ -21,12 +21,11 @@ from goldcopy.image.sink import Extent
 
 FILE_MODE, DIR_MODE = 0o640, 0o750
 _SMALL = CHUNK
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MAY_BE_THERE = {"lost+found"}
 
 
 def _failure(e: OSError, path: str) -> GoldcopyError:
-    if e.errno in _FULL:
+    if e.errno in osfile.DISK_FULL:
         return NoSpace(
             f"cannot write {path}: {e.strerror}",
             hint="free space on the target (or raise its quota or file size limit), or back up to another place",

@@ -31,7 +31,6 @@ MAX_OPEN_FILES = 500
 """Files that may have begun and not ended; a writer has as many as it has threads."""
 
 _QUEUE_PIECES = 8
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _CUT_HINT = "the backup or its transfer was interrupted, or the stream was damaged: take it again from its source"
 
@@ -45,7 +44,7 @@ class Extracted:
 
 
 def _failure(e: OSError, what: str) -> GoldcopyError:
-    if e.errno in _FULL:
+    if e.errno in osfile.DISK_FULL:
         return NoSpace(f"cannot write {what}: {e.strerror}", hint="free space on the target, or extract elsewhere")
     if e.errno in (errno.ELOOP, errno.ENOTDIR):
         return TargetRefused(f"cannot write {what}: a symbolic link or a file stands where a directory must be")

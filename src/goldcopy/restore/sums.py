@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import msgspec
 
-from goldcopy.errors import BackupInvalid
 from goldcopy.formats import Family
 from goldcopy.formats.chunksum import CHUNK, chunk_sum, decode, encode
 from goldcopy.formats.delta import Meta, render_meta
@@ -189,10 +188,3 @@ def _pages(directory: str, space: Space, manifest: Manifest) -> Iterator[Damage 
     except (FileNotFoundError, ValueError) as e:
         if isinstance(e, ValueError):
             yield Damage(space.path, f"page 0 makes no sense: {e}")
-
-
-def require_sound(manifest: Manifest, directory: str) -> None:
-    """Raise BackupInvalid naming the first damage."""
-    for found in damages(manifest, directory):
-        if isinstance(found, Damage):
-            raise BackupInvalid(f"{directory}/{found.path}: {found.what}")

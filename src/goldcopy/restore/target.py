@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -27,7 +26,6 @@ from goldcopy.restore.sums import resum
 # Their presence means that another server's data lies here, whatever the user says about non-empty directories.
 _FOREIGN = ("ibdata1", "ib_logfile0", "#innodb_redo", "mysql.ibd")
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @contextlib.contextmanager
@@ -37,7 +35,7 @@ def _writing(directory: str) -> Iterator[None]:
         yield
     except OSError as e:
         where = os.fsdecode(e.filename) if e.filename else directory
-        if e.errno in _FULL:
+        if e.errno in osfile.DISK_FULL:
             raise NoSpace(
                 f"cannot write {where}: {e.strerror}",
                 hint="free space there (or raise its quota), or restore into another place",
