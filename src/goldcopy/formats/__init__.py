@@ -3,10 +3,13 @@
 One module per on-disk *layout*, none per server version; ``dialect`` maps versions to layouts.
 """
 
-from typing import Literal, NewType
+from typing import Literal, NewType, TypeAlias
 
 Lsn = NewType("Lsn", int)
 SpaceId = NewType("SpaceId", int)
 PageNo = NewType("PageNo", int)
+
+Bytes: TypeAlias = bytes | bytearray | memoryview
+"""Raw data, whoever owns it."""
 
 Family = Literal["mariadb", "mysql"]

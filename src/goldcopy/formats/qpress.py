@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Generator, Iterator
-from typing import TypeAlias
+from collections.abc import Generator
+
+from goldcopy.formats import Bytes
+from goldcopy.formats.pieces import PieceDecoder
 
 MAX_BLOCK_BYTES = 64 << 20
 """Largest block taken: a bound for our memory. mariadb-backup writes 64 KiB."""
@@ -33,9 +35,6 @@ _HASHES = 4096
 _TAIL_BYTES = 11
 # hash of the three bytes at a position: low xor _MIDDLE[middle] xor high << 4
 _MIDDLE = tuple((b & 15) << 8 | b >> 4 for b in range(256))
-
-Bytes: TypeAlias = bytes | bytearray | memoryview
-
 
 def decode_packet(packet: bytes, max_bytes: int = MAX_BLOCK_BYTES) -> bytes:
     """The plain bytes of one QuickLZ packet, level 1 without streaming. Raises ValueError when it is none."""
@@ -128,30 +127,15 @@ def _tail(src: bytes, s: int, size: int, control: int, out: bytearray) -> None:
         control >>= 1
 
 
-class Decoder:
+class Decoder(PieceDecoder[bytes]):
     """Decompresses a file that comes in pieces of any size, holding one block. Wrong data raise ValueError."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._ended = False
-        self._machine = self._file()
+        super().__init__(
+            cut="the qpress file is cut short", damaged="the qpress file was already found to be damaged"
+        )
 
-    def feed(self, data: Bytes) -> Iterator[bytes]:
-        """Plain bytes of the next compressed ones. Consume all of them before the next call."""
-        self._buffer += data
-        for plain in self._machine:
-            if plain is None:
-                return
-            yield plain
-        if self._buffer:
-            raise ValueError("there are bytes behind the end of the qpress file")
-
-    def finish(self) -> list[bytes]:
-        """The input has ended. Raises ValueError when its trailer is missing."""
-        self._ended = True
-        return [plain for plain in self._machine if plain is not None]
-
-    def _file(self) -> Generator[bytes | None, None, None]:
+    def _read(self) -> Generator[bytes | None, None, None]:
         magic, block_bytes = _HEADER.unpack((yield from self._exactly(_HEADER.size)))
         if magic != _MAGIC or block_bytes > MAX_BLOCK_BYTES:
             raise ValueError(f"not a qpress file: it begins with {magic!r}, blocks of {block_bytes} bytes")
@@ -164,6 +148,8 @@ class Decoder:
         if mark != _TRAILER:
             raise ValueError(f"neither a block nor the end of a qpress file: {mark!r}")
         yield from self._exactly(8)
+        if not (yield from self._ends()):
+            raise ValueError("there are bytes behind the end of the qpress file")
 
     def _block(self, block_bytes: int) -> Generator[None, None, bytes]:
         _offset, wanted = _BLOCK_HEAD.unpack((yield from self._exactly(_BLOCK_HEAD.size)))
@@ -176,12 +162,3 @@ class Decoder:
         if zlib.adler32(packet) != wanted:
             raise ValueError("a block of a qpress file is damaged: its checksum is wrong")
         return decode_packet(packet, block_bytes)
-
-    def _exactly(self, count: int) -> Generator[None, None, bytes]:
-        while len(self._buffer) < count:
-            if self._ended:
-                raise ValueError("the qpress file is cut short")
-            yield None
-        piece = bytes(self._buffer[:count])
-        del self._buffer[:count]
-        return piece

@@ -8,10 +8,10 @@ here, because that library ends quietly at a damaged header, which for a backup 
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import TypeAlias
 
+from goldcopy.formats.pieces import PieceDecoder
 from goldcopy.formats.xbstream import End, Event, Payload, check_path, encode_path
 
 RECORD_BYTES = 512
@@ -20,8 +20,6 @@ FILE_MODE = 0o660
 _ZERO_RECORD = bytes(RECORD_BYTES)
 _MAX_EXTRA_BYTES = 64 << 10
 _PLAIN = {tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.CONTTYPE}
-
-Bytes: TypeAlias = bytes | bytearray | memoryview
 
 
 def header(path: str, size: int, mtime_s: int = 0) -> bytes:
@@ -45,7 +43,7 @@ class _Extra:
     size: int | None = None
 
 
-class Decoder:
+class Decoder(PieceDecoder[Event]):
     """Reads a tar stream that comes in pieces of any size: the same events as ``xbstream.Decoder``.
 
     Everything that is wrong raises ValueError; so does a link or a device, and an end without a zero record.
@@ -53,43 +51,28 @@ class Decoder:
     """
 
     def __init__(self, *, absolute: bool = False) -> None:
+        super().__init__(
+            cut="the archive is cut inside a file or a header", damaged="the archive was already found to be damaged"
+        )
         self._absolute = absolute
-        self._input = memoryview(b"")
-        self._ended = False
-        self._at = 0
         self._closed = True
         self._open: tuple[str, ...] = ()
-        self._machine = self._records()
 
     @property
     def open_files(self) -> tuple[str, ...]:
         """Paths that have begun and have not ended."""
         return self._open
 
-    def feed(self, data: Bytes) -> Iterator[Event]:
-        """The events in the next bytes of the stream. Consume all of them before the next call."""
-        self._input = memoryview(data)
-        for event in self._machine:
-            if event is None:
-                return
-            yield event
-        raise ValueError("the archive was already found to be damaged")
-
     def finish(self) -> list[Event]:
         """The input has ended. Raises ValueError when the archive does not end here."""
-        self._ended = True
-        last = [event for event in self._machine if event is not None]
+        last = super().finish()
         if not self._closed:
             raise ValueError("the archive is cut: it does not end with a zero record")
         return last
 
-    def _records(self) -> Generator[Event | None, None, None]:
+    def _read(self) -> Generator[Event | None, None, None]:
         extra = _Extra()
-        while True:
-            while not len(self._input):
-                if self._ended:
-                    return
-                yield None
+        while not (yield from self._ends()):
             at = self._at
             record = yield from self._exactly(RECORD_BYTES)
             self._closed = record == _ZERO_RECORD
@@ -134,21 +117,6 @@ class Decoder:
         data = yield from self._exactly(size)
         yield from self._exactly(-size % RECORD_BYTES)
         return data
-
-    def _some(self, most: int) -> Generator[None, None, memoryview]:
-        while not len(self._input):
-            if self._ended:
-                raise ValueError(f"the archive is cut inside a file or a header, at byte {self._at}")
-            yield None
-        piece, self._input = self._input[:most], self._input[most:]
-        self._at += len(piece)
-        return piece
-
-    def _exactly(self, count: int) -> Generator[None, None, bytes]:
-        got = bytearray()
-        while len(got) < count:
-            got += yield from self._some(count - len(got))
-        return bytes(got)
 
 
 def _text(data: bytes) -> str:

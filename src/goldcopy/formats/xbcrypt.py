@@ -13,10 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Generator, Iterator
-from typing import Protocol, TypeAlias
+from collections.abc import Generator
+from typing import Protocol
 
 from fastcrc import crc32
+
+from goldcopy.formats import Bytes
+from goldcopy.formats.pieces import PieceDecoder
 
 MAGIC = b"XBCRYP"
 KEY_BYTES = {"NONE": 0, "AES128": 16, "AES192": 24, "AES256": 32}
@@ -27,8 +30,6 @@ DEFAULT_CHUNK_BYTES = 64 << 10
 
 _FIXED = struct.Struct("<8sQQQI")
 _IV_LENGTH = struct.Struct("<Q")
-
-Bytes: TypeAlias = bytes | bytearray | memoryview
 
 
 class WrongKeyError(ValueError):
@@ -89,7 +90,7 @@ def encode_chunk(cipher: Cipher, plain: Bytes, iv: bytes) -> bytes:
     return head + _IV_LENGTH.pack(IV_BYTES) + iv + sealed
 
 
-class Decoder:
+class Decoder(PieceDecoder[bytes]):
     """Decrypts a file that comes in pieces of any size, in memory that does not grow with its chunks.
 
     Everything that is wrong raises ValueError (a wrong key: ``WrongKeyError``). The bytes of a chunk are handed out
@@ -97,33 +98,15 @@ class Decoder:
     """
 
     def __init__(self, cipher: Cipher) -> None:
+        super().__init__(
+            cut="the encrypted data are cut inside a chunk",
+            damaged="the encrypted data were already found to be damaged",
+        )
         self._cipher = cipher
-        self._input = memoryview(b"")
-        self._ended = False
-        self._read_bytes = 0
-        self._machine = self._chunks()
 
-    def feed(self, data: Bytes) -> Iterator[bytes]:
-        """Plain bytes of the next encrypted ones. Consume all of them before the next call."""
-        self._input = memoryview(data)
-        for plain in self._machine:
-            if plain is None:
-                return
-            yield plain
-        raise ValueError("the encrypted data were already found to be damaged")
-
-    def finish(self) -> list[bytes]:
-        """The input has ended. Raises ValueError when it ends inside a chunk."""
-        self._ended = True
-        return [plain for plain in self._machine if plain is not None]
-
-    def _chunks(self) -> Generator[bytes | None, None, None]:
-        while True:
-            at = self._read_bytes
-            while not len(self._input):
-                if self._ended:
-                    return
-                yield None
+    def _read(self) -> Generator[bytes | None, None, None]:
+        while not (yield from self._ends()):
+            at = self._at
             magic, _, original, size, wanted = _FIXED.unpack((yield from self._exactly(_FIXED.size)))
             version = magic[len(MAGIC) :]
             if magic[: len(MAGIC)] != MAGIC or version not in (b"01", b"02", b"03"):
@@ -158,19 +141,3 @@ class Decoder:
         # the writers leave the hash undefined for NONE
         if hashed and self._cipher.verifies and stream.update(tail) != digest.digest():
             raise WrongKeyError(f"the key (or the algorithm) is not the one of the xbcrypt chunk at byte {at}")
-
-    def _some(self, most: int) -> Generator[None, None, memoryview]:
-        """The next bytes at hand, at least one."""
-        while not len(self._input):
-            if self._ended:
-                raise ValueError(f"the encrypted data are cut inside a chunk, at byte {self._read_bytes}")
-            yield None
-        piece, self._input = self._input[:most], self._input[most:]
-        self._read_bytes += len(piece)
-        return piece
-
-    def _exactly(self, count: int) -> Generator[None, None, bytes]:
-        got = bytearray()
-        while len(got) < count:
-            got += yield from self._some(count - len(got))
-        return bytes(got)

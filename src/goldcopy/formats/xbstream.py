@@ -16,11 +16,14 @@ all of them for errors.
 from __future__ import annotations
 
 import struct
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from fastcrc import crc32
+
+from goldcopy.formats import Bytes
+from goldcopy.formats.pieces import PieceDecoder
 
 MAGIC = b"XBSTCK01"
 MAX_PATH_BYTES = 511
@@ -38,8 +41,6 @@ _HEAD = struct.Struct("<8sBcI")
 _PAYLOAD = struct.Struct("<QQI")
 _SPARSE = struct.Struct("<IQQI")
 _U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
-
-Bytes: TypeAlias = bytes | bytearray | memoryview
 
 
 # -- writing -------------------------------------------------------------------------------------------------------
@@ -155,7 +156,7 @@ class Remove:
 Event: TypeAlias = Payload | Hole | Seek | End | Rename | Remove
 
 
-class Decoder:
+class Decoder(PieceDecoder[Event]):
     """Reads a stream that comes in pieces of any size, in memory that does not grow with its chunks.
 
     Everything that is wrong raises ValueError, which says where; so does every call after that. The bytes of a chunk
@@ -166,42 +167,29 @@ class Decoder:
     """
 
     def __init__(self, *, absolute: bool = False) -> None:
+        super().__init__(
+            cut="the stream is cut inside a chunk", damaged="the stream was already found to be damaged"
+        )
         self._absolute = absolute
-        self._input = memoryview(b"")
-        self._ended = False
-        self._read_bytes = 0
         self._files: dict[str, _File] = {}
-        self._machine = self._chunks()
 
     @property
     def open_files(self) -> tuple[str, ...]:
         """Paths that have begun and have not ended."""
         return tuple(self._files)
 
-    def feed(self, data: Bytes) -> Iterator[Event]:
-        """The events in the next bytes of the stream. Consume all of them before the next call."""
-        self._input = memoryview(data)
-        for event in self._machine:
-            if event is None:
-                return
-            yield event
-        raise ValueError("the stream was already found to be damaged")
-
     def finish(self) -> list[Event]:
         """The input has ended: the last events. Raises ValueError when the stream does not end here."""
-        self._ended = True
-        last = [event for event in self._machine if event is not None]
+        last = super().finish()
         if self._files:
             names = ", ".join(sorted(self._files)[:3])
             raise ValueError(f"the stream ends although {len(self._files)} files are not whole ({names})")
         return last
 
-    # Generators below yield events, and None when they need more input. ``_exactly`` and its kin return bytes.
-
-    def _chunks(self) -> Generator[Event | None, None, None]:
+    def _read(self) -> Generator[Event | None, None, None]:
         ahead = b""
         while True:
-            at = self._read_bytes - len(ahead)
+            at = self._at - len(ahead)
             head = ahead + (yield from self._up_to(_HEAD.size - len(ahead)))
             if not head:
                 return
@@ -238,7 +226,7 @@ class Decoder:
 
     def _path(self, length: int) -> Generator[None, None, str]:
         if not 0 < length <= MAX_PATH_BYTES:
-            raise ValueError(f"a path of {length} bytes near byte {self._read_bytes} of the stream")
+            raise ValueError(f"a path of {length} bytes near byte {self._at} of the stream")
         name = yield from self._exactly(length)
         _check_path(name, absolute=self._absolute)
         return name.decode("utf-8", "surrogateescape")
@@ -298,34 +286,6 @@ class Decoder:
                 file.offset += skip
             crc = yield from self._pass_on(path, file, count, crc)
         _check_sum(path, at, crc, wanted)
-
-    def _some(self, most: int) -> Generator[None, None, memoryview]:
-        """The next bytes at hand, at least one, as a view."""
-        while not len(self._input):
-            if self._ended:
-                raise ValueError(f"the stream is cut inside a chunk, at byte {self._read_bytes}")
-            yield None
-        piece, self._input = self._input[:most], self._input[most:]
-        self._read_bytes += len(piece)
-        return piece
-
-    def _exactly(self, count: int) -> Generator[None, None, bytes]:
-        got = yield from self._up_to(count)
-        if len(got) < count:
-            raise ValueError(f"the stream is cut inside a chunk, at byte {self._read_bytes}")
-        return got
-
-    def _up_to(self, count: int) -> Generator[None, None, bytes]:
-        """``count`` bytes, or what is left when the input ends before."""
-        if len(self._input) >= count:
-            return bytes((yield from self._some(count))) if count else b""
-        got = bytearray()
-        while len(got) < count and (len(self._input) or not self._ended):
-            if not len(self._input):
-                yield None
-                continue
-            got += yield from self._some(count - len(got))
-        return bytes(got)
 
 
 class _File:

@@ -12,9 +12,10 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from typing import IO, TypeAlias
+from typing import IO
 
 from goldcopy.errors import GoldcopyError, NoSpace, TargetRefused
+from goldcopy.formats import Bytes
 from goldcopy.image import osfile
 
 PIPE_BYTES = 256 << 10
@@ -23,9 +24,6 @@ when they are read."""
 
 FIFO_MODE = 0o600
 _POLL_S = 0.02
-
-Bytes: TypeAlias = bytes | bytearray | memoryview
-
 
 def _widen(fd: int) -> None:
     try:

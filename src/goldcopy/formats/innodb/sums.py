@@ -16,6 +16,7 @@ from typing import Any
 
 from fastcrc import crc32
 
+from goldcopy.formats import Bytes
 from goldcopy.formats.bigendian import u16, u32
 from goldcopy.formats.vector import numpy_or_none
 
@@ -80,7 +81,7 @@ def zip_adler_sum(page: memoryview) -> int:
     return zlib.adler32(page[34:], zlib.adler32(page[24:26], zlib.adler32(page[4:16], 0)))
 
 
-def fold(data: bytes | bytearray | memoryview) -> int:
+def fold(data: Bytes) -> int:
     """``ut_fold_binary`` on 32 bits: the byte-serial hash behind the ``innodb`` sum."""
     value = 0
     for byte in bytes(data):

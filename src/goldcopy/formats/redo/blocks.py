@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
 
+from goldcopy.formats import Bytes
 from goldcopy.formats.bigendian import u16, u32
 from goldcopy.formats.redo.layout import Layout, crc
 from goldcopy.formats.redo.window import Checkpoint, Circle, LogPiece, ReadAt, Window, pieces
@@ -72,7 +73,7 @@ def crc_sums(data: bytes | bytearray) -> Sequence[int]:
     return [crc(view[o : o + SUM_AT]) for o in range(0, len(data), BLOCK)]
 
 
-def legacy_sum(block: bytes | bytearray | memoryview) -> int:
+def legacy_sum(block: Bytes) -> int:
     """``log_block_calc_checksum_innodb``: MySQL <= 5.6."""
     total, shift = 1, 0
     for byte in bytes(block[:SUM_AT]):
