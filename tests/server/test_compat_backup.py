@@ -50,10 +50,11 @@ def back_up(server: LabServer, to: Path, *more: str, status: int = 0) -> str:
     return done.stderr
 
 
-def prepare(server: LabServer, target: Path, *more: str) -> str:
-    """Prepare with our program."""
+def prepare(server: LabServer, target: Path, *more: str, status: int = 0) -> str:
+    """Prepare with our program. Returns the log."""
     name = "mariabackup" if server.mariadb else "xtrabackup"
-    return ours(name, "--prepare", f"--target-dir={target}", f"--mysqld={server.mysqld}", *more).stderr
+    given = ("--prepare", f"--target-dir={target}", f"--mysqld={server.mysqld}", *more)
+    return ours(name, *given, status=status).stderr
 
 
 def copied_back(server: LabServer, prepared: Path, folder: Path) -> LabServer:

@@ -115,6 +115,8 @@ def _run(program: Program, log: Log) -> int:
     _refuse_two(settings, modes)
     if not modes:
         return _print_usage(program, 1)
+    if settings.on_command_line("check-tables") and modes[0] != "prepare":
+        raise OptionError("--check-tables is only valid with --prepare")
     log.verbose = settings.flag("verbose")
     log.plain(version_line(program))
     for note in (*loaded.notes, *settings.notes):

@@ -12,12 +12,14 @@ from goldcopy.compat.peerdir import PeerDir, read_peer_dir, read_text, refuse_in
 from goldcopy.compat.prepare_mysql import check_base, check_recovery, finish_mysql, take_over_manifest
 from goldcopy.errors import BackupInvalid, UsageError
 from goldcopy.events import Emit, Note, Phase, Warn
+from goldcopy.restore.check_tables import check_tables
 from goldcopy.restore.durable import write_file
-from goldcopy.restore.export import ExportRequest, export_tables
+from goldcopy.restore.export import export_tables
 from goldcopy.restore.inplace import Overlay, replace_directory
 from goldcopy.restore.preconditions import check_key_files, wait_for_other_server
 from goldcopy.restore.recovery import RecoveryOptions
 from goldcopy.restore.redo_only import RedoRequest, apply_redo, discard_saved
+from goldcopy.restore.served import Served
 
 PENDING_NAME = "goldcopy.increment"
 DEFAULT_MEMORY_BYTES = 100 << 20
@@ -31,8 +33,9 @@ class PrepareRequest:
     """``--prepare``. ``memory_bytes``: --use-memory. ``apply_log_only``: MySQL only: more increments follow.
 
     ``force_recovery``: --innodb-force-recovery as given. ``rollback_prepared``: --rollback-prepared-trx.
-    ``ignore_chain``: overlay the increment although the LSNs do not meet. ``mysqld``: the server binary, "" = found by
-    version; ``force_binary``: one of another version may do. ``server_options``: for the recovering server.
+    ``check_tables``: --check-tables. ``ignore_chain``: overlay the increment although the LSNs do not meet.
+    ``mysqld``: the server binary, "" = found by version; ``force_binary``: one of another version may do.
+    ``server_options``: for the recovering server.
     """
 
     target_dir: str
@@ -42,6 +45,7 @@ class PrepareRequest:
     memory_bytes: int = DEFAULT_MEMORY_BYTES
     force_recovery: int = 0
     rollback_prepared: bool = False
+    check_tables: bool = False
     ignore_chain: bool = False
     parallel: int = 1
     mysqld: str = ""
@@ -75,10 +79,12 @@ def prepare(request: PrepareRequest, emit: Emit) -> PeerDir:
         _overlay(target, increment, request, emit)
     target = _recover(target, increment, request, emit)
     _forget_pending(target)
+    if request.check_tables:
+        _check_tables(target, request, emit)
     if request.export:
         # the server rolls back what was open: no increment fits any more
         target = target.with_checkpoints(replace(target.checkpoints, backup_type=_ROLLED_BACK))
-        export_tables(_export_request(target, request), emit)
+        export_tables(_served(target, request), emit)
     return target
 
 
@@ -240,9 +246,22 @@ def _write_checkpoints(target: PeerDir, increment: PeerDir | None, *, last: bool
     return target.with_checkpoints(target.checkpoints.after_prepare(target.peer, end, last))
 
 
-def _export_request(target: PeerDir, request: PrepareRequest) -> ExportRequest:
+def _check_tables(target: PeerDir, request: PrepareRequest, emit: Emit) -> None:
+    if target.family == "mysql" and request.apply_log_only:
+        emit(
+            Warn(
+                "check-tables",
+                "--check-tables: with --apply-log-only increments are only laid over, so tables are not checked now;"
+                " give it to the last --prepare, which recovers",
+            )
+        )
+        return
+    check_tables(_served(target, request), read_peer_dir(target.directory).manifest, emit)
+
+
+def _served(target: PeerDir, request: PrepareRequest) -> Served:
     now = read_peer_dir(target.directory)
-    return ExportRequest(
+    return Served(
         directory=now.directory,
         version=now.server_version,
         settings=_settings(now),

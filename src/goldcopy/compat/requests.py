@@ -26,6 +26,7 @@ def prepare_request(settings: Settings, target_dir: str) -> PrepareRequest:
         memory_bytes=memory_bytes(settings, _recorded_need(settings.text("incremental-dir") or target_dir)),
         force_recovery=settings.number("innodb-force-recovery"),
         rollback_prepared=settings.flag("rollback-prepared-trx"),
+        check_tables=settings.flag("check-tables"),
         parallel=settings.number("parallel"),
         mysqld=settings.text("mysqld"),
         server_options=_server_options(settings),

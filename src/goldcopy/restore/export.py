@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
 
 import pymysql
 from pymysql.cursors import Cursor
@@ -19,9 +17,8 @@ from goldcopy.dialect import choose
 from goldcopy.errors import RecoveryFailed
 from goldcopy.events import Emit, Note, Phase, Warn
 from goldcopy.restore.log_header import mark_restored
-from goldcopy.restore.redo_only import server_options
-from goldcopy.restore.remote import confined
-from goldcopy.server.process import RecoveryRun, find_server_binary
+from goldcopy.restore.served import Served, Table, asked, tables_of
+from goldcopy.server.process import RecoveryRun
 
 LOG_NAME = "goldcopy-export.log"
 _KEPT = ".goldcopy-exported"
@@ -41,66 +38,23 @@ _FULLTEXT = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExportRequest:
-    """A recovered directory. ``settings``: of backup-my.cnf, or the source's variables by name.
-
-    ``memory_bytes``: buffer pool. ``binary``, ``force_binary``: see ``find_server_binary``. ``extra``: server options.
-    """
-
-    directory: str
-    version: str
-    settings: tuple[tuple[str, str], ...]
-    memory_bytes: int
-    binary: str = ""
-    force_binary: bool = False
-    extra: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table by its real name."""
-
-    schema: str
-    name: str
-
-    @property
-    def quoted(self) -> str:
-        """For SQL."""
-        return ".".join("`" + part.replace("`", "``") + "`" for part in (self.schema, self.name))
-
-
-def export_tables(request: ExportRequest, emit: Emit) -> int:
+def export_tables(served: Served, emit: Emit) -> int:
     """Start a server on the directory, which rolls back what is open, and have every table exported.
 
     Returns how many tables have their files now. Raises RecoveryFailed. Tables that cannot be exported are told in a
     Warn; they do not stop the others.
     """
-    dialect = choose(request.version, force=True)
-    binary = find_server_binary(dialect.family, request.version, request.binary, force=request.force_binary)
-    emit(Phase("export", f"tables are prepared for import elsewhere by {binary}"))
-    options = [
-        *server_options(dialect, request.settings, request.memory_bytes),
-        "--skip-grant-tables",
-        "--loose-innodb-encryption-threads=0",
-        *request.extra,
-    ]
-    before = set(os.listdir(request.directory))
-    log = os.path.join(request.directory, LOG_NAME)
+    emit(Phase("export", f"tables are prepared for import elsewhere by {served.mysqld}"))
     try:
-        with confined(request.directory, binary) as program, RecoveryRun(
-            program, request.directory, options, log, emit
-        ) as run:
-            run.wait_ready()
+        with served.serve(LOG_NAME, emit) as run:
             wait_for_rollback(run)
-            count = _export(run.socket_path, request.directory, emit)
+            count = _export(run, served.directory, emit)
             run.stop()
             _tell_rollbacks(run.log_text(), emit)
     finally:
-        _give_names_back(request.directory)
-        _tidy(request.directory, before)
-    redo = os.path.join(request.directory, "ib_logfile0")
-    if dialect.family == "mariadb" and os.path.exists(redo):
+        _give_names_back(served.directory)
+    redo = os.path.join(served.directory, "ib_logfile0")
+    if choose(served.version, force=True).family == "mariadb" and os.path.exists(redo):
         mark_restored(redo)
     return count
 
@@ -120,15 +74,11 @@ def _tell_rollbacks(text: str, emit: Emit) -> None:
             emit(Note(line[line.index(_ROLLED_BACK) :]))
 
 
-def _export(socket: str, directory: str, emit: Emit) -> int:
-    try:
-        connection = pymysql.connect(unix_socket=socket, user="root", read_timeout=3600)
-    except pymysql.Error as e:
-        raise RecoveryFailed(f"the recovered server cannot be asked for its tables: {e}") from e
-    with closing(connection), connection.cursor() as cursor:
+def _export(run: RecoveryRun, directory: str, emit: Emit) -> int:
+    with asked(run) as cursor:
         _tell_prepared(cursor, emit)
-        tables = _tables(cursor, _TABLES)
-        for table in _tables(cursor, _FULLTEXT):
+        tables = tables_of(cursor, _TABLES)
+        for table in tables_of(cursor, _FULLTEXT):
             if table in tables:
                 emit(Warn("fulltext", f"{table.quoted}: fulltext indexes are not exported, IMPORT rebuilds them"))
         return sum(_flush(cursor, group, directory, emit) for group in _groups(tables))
@@ -142,15 +92,6 @@ def _tell_prepared(cursor: Cursor, emit: Emit) -> None:
             Warn("xa-prepared", f"{count} XA PREPARED transaction(s) stay as they are: a table that one of them has"
                  " changed is exported with these changes half done")
         )
-
-
-def _tables(cursor: Cursor, sql: str) -> list[Table]:
-    cursor.execute(sql)
-    return [Table(_text(schema), _text(name)) for schema, name in cursor.fetchall()]
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
 
 
 def _groups(tables: Sequence[Table]) -> Iterator[Sequence[Table]]:
@@ -193,11 +134,3 @@ def _files(directory: str, suffixes: tuple[str, ...]) -> Iterator[str]:
             for name in os.listdir(entry.path):
                 if name.endswith(suffixes):
                     yield os.path.join(entry.path, name)
-
-
-def _tidy(directory: str, before: set[str]) -> None:
-    keep = ("ib_logfile", "undo", "aria_log", "#innodb_redo", "ibtmp")
-    for name in set(os.listdir(directory)) - before:
-        path = os.path.join(directory, name)
-        if not name.startswith(keep) and not os.path.isdir(path):
-            os.unlink(path)

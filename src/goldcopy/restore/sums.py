@@ -160,6 +160,11 @@ def _length(directory: str, name: str, size: int) -> Iterator[Damage | int]:
         yield Damage(name, f"has {os.path.getsize(path)} bytes, {size} were written")
 
 
+def page_damages(manifest: Manifest, directory: str, space: Space) -> Iterator[Damage]:
+    """The pages of a full file whose own checksum is wrong, whatever the manifest says of the file."""
+    return (found for found in _pages(directory, space, manifest) if isinstance(found, Damage))
+
+
 def _pages(directory: str, space: Space, manifest: Manifest) -> Iterator[Damage | int]:
     """The pages' own checksums: they also find what was already wrong when the file was summed."""
     path = os.path.join(directory, space.path)

@@ -36,13 +36,11 @@ OPTIONS: tuple[Option, ...] = (
         R.XB,
         "Roll XA PREPARED transactions back; else they are left for the server.",
     ),
-    refused(
-        flag(
-            "check-tables",
-            R.XB84 | R.XB97,
-            "Tables are not checked by --prepare: run mysqlcheck --all-databases on a server started on the restored"
-            " data.",
-        )
+    flag(
+        "check-tables",
+        R.XB84 | R.XB97,
+        "With --prepare: afterwards the server checks every InnoDB table's indexes, read-only, and all pages' checksums"
+        " are verified; damaged tables are named, and the exit status is 1.",
     ),
     of_server(
         number(
