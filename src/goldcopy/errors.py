@@ -20,6 +20,11 @@ The exit status and the code are stable: scripts may rely on them. Only fronts p
 
 from __future__ import annotations
 
+import errno
+
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What a write fails with when there is no more room: on the disk, in the quota, below the file size limit."""
+
 
 class GoldcopyError(Exception):
     """A failure with a message for people, a stable ``code`` for machines and, where we know one, a ``hint``."""
@@ -131,3 +136,17 @@ class Interrupted(GoldcopyError):
 
     code = "interrupted"
     exit_status = 130
+
+
+def write_failure(e: OSError, what: str, *, full_hint: str = "", hint: str = "") -> GoldcopyError:
+    """The error for something that could not be written: NoSpace (with ``full_hint``), else TargetRefused."""
+    message = f"cannot write {what}: {e.strerror or e}"
+    if e.errno in DISK_FULL:
+        return NoSpace(message, hint=full_hint)
+    return TargetRefused(message, hint=hint)
+
+
+def system_failure(e: OSError) -> GoldcopyError:
+    """What the operating system refused where nobody knew better what it means."""
+    message = f"{e.strerror or e}" + (f": {e.filename}" if e.filename else "")
+    return NoSpace(message) if e.errno in DISK_FULL else GoldcopyError(message)

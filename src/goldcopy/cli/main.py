@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from goldcopy import __version__
-from goldcopy.errors import GoldcopyError, Interrupted, NoSpace
+from goldcopy.errors import GoldcopyError, Interrupted, system_failure
 
 if TYPE_CHECKING:
     from goldcopy.cli.render import Renderer
@@ -92,7 +92,9 @@ def _execute(module: Any, declaration: type, connects: bool, values: dict[str, A
         renderer.fail(e)
         return e.exit_status
     except OSError as e:
-        return _os_error(e, renderer)
+        error = system_failure(e)
+        renderer.fail(error)
+        return error.exit_status
     except KeyboardInterrupt as e:
         return _interrupted(e, renderer)
     finally:
@@ -105,16 +107,6 @@ def _interrupted(e: KeyboardInterrupt, renderer: Renderer) -> int:
         f"interrupted by {e}: locks were given back, nothing half-made is left",
         hint="run the same command again when you want to; it begins anew",
     )
-    renderer.fail(error)
-    return error.exit_status
-
-
-def _os_error(e: OSError, renderer: Renderer) -> int:
-    """What the operating system refused, as one message."""
-    if e.errno == 28:
-        error: GoldcopyError = NoSpace(f"no space left on the device: {e.filename or ''}")
-    else:
-        error = GoldcopyError(f"{e.strerror}: {e.filename}" if e.filename else str(e))
     renderer.fail(error)
     return error.exit_status
 
@@ -140,10 +132,12 @@ def _show(info: Any, as_json: bool) -> None:
         return
     width = max(map(len, fields))
     for name, value in fields.items():
-        if value in ("", ()):
+        # a position without a file says nothing
+        if value in ("", ()) or (name == "binlog_position" and not fields["binlog_file"]):
             continue
         text = f"{value:,} ({human_bytes(value)})" if name.endswith("_bytes") else value
-        click.echo(f"{name.replace('_', ' '):<{width}}  {text}")
+        for line in text if isinstance(text, tuple) else (text,):
+            click.echo(f"{name.replace('_', ' '):<{width}}  {line}")
 
 
 def _group() -> click.Group:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from goldcopy.image.manifest import Manifest, load
+from goldcopy.image.manifest import Manifest, Replica, load
 from goldcopy.options import opt
 
 
@@ -43,6 +43,7 @@ class BackupInfo:
     binlog_file: str
     binlog_position: int
     gtid: str
+    replica_of: tuple[str, ...]
     locked_s: float
     warnings: tuple[str, ...]
 
@@ -65,5 +66,15 @@ def of(m: Manifest) -> BackupInfo:
         data_bytes=sum(s.size_final for s in m.spaces) + sum(p.size for p in m.plain),
         from_lsn=m.since, checkpoint_lsn=m.redo.checkpoint, end_lsn=m.redo.end, redo_bytes=m.redo.size,
         binlog_file=m.position.binlog_file, binlog_position=m.position.binlog_position, gtid=m.position.gtid,
-        locked_s=max((t.held_s for t in m.locks), default=0.0), warnings=m.warnings,
+        replica_of=tuple(map(_source, m.position.replicas)),
+        locked_s=round(max((t.held_s for t in m.locks), default=0.0), 6), warnings=m.warnings,
     )
+
+
+def _source(replica: Replica) -> str:
+    """``[channel ]host:port file:position[ gtid]``: where a replica's source stood for this backup."""
+    words = (
+        replica.channel, f"{replica.source_host}:{replica.source_port}",
+        f"{replica.source_log_file}:{replica.source_log_pos}", replica.gtid,
+    )
+    return " ".join(word for word in words if word)

@@ -18,7 +18,7 @@ from goldcopy.compat.increments import PACKED, ROCKSDB, entries, spec_path
 from goldcopy.compat.infofiles import CONFIG_NAME, TABLESPACES_NAME, Checkpoints, parse_tablespaces
 from goldcopy.compat.peerdir import find_file, parse_settings, read_text
 from goldcopy.compat.prepare import PENDING_NAME
-from goldcopy.errors import BackupInvalid, NoSpace, TargetRefused, UsageError
+from goldcopy.errors import BackupInvalid, TargetRefused, UsageError, write_failure
 from goldcopy.events import Emit, Note, Warn
 from goldcopy.image import osfile
 from goldcopy.restore.durable import copy_data
@@ -290,9 +290,7 @@ class _Carrier(contextlib.AbstractContextManager["_Carrier"]):
         except FileExistsError:
             raise TargetRefused(f"Can't create file '{errand.target}' (errno: 17 \"File exists\")") from None
         except OSError as e:
-            if e.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise NoSpace(f"no space for {errand.target}: {e.strerror}") from e
-            raise TargetRefused(f"cannot write {errand.target}: {e.strerror}") from e
+            raise write_failure(e, errand.target) from e
 
     def _rename(self, errand: Errand) -> bool:
         """A second name, then the first one goes: unlike rename, that overwrites nothing. False across file systems."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from goldcopy.compat.increments import ROCKSDB, entries
-from goldcopy.errors import NoSpace, TargetRefused, UsageError
+from goldcopy.errors import TargetRefused, UsageError, write_failure
 from goldcopy.events import Emit, Note
 from goldcopy.formats.xbcrypt import Cipher
 from goldcopy.image import osfile
@@ -84,9 +83,7 @@ def _do(job: _Job, request: DecompressRequest, emit: Emit) -> _Job:
         else:
             _unwrap(job, request)
     except OSError as e:
-        if e.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NoSpace(f"no space for {job.plain}: {e.strerror}") from e
-        raise TargetRefused(f"cannot write {job.plain}: {e.strerror}") from e
+        raise write_failure(e, job.plain) from e
     return job
 
 

@@ -17,7 +17,7 @@ from goldcopy.compat.options.declare import Face
 from goldcopy.compat.options.parser import face_of, parse
 from goldcopy.compat.options.settings import Settings
 from goldcopy.compat.options.values import OptionError
-from goldcopy.errors import GoldcopyError, Interrupted, NoSpace
+from goldcopy.errors import GoldcopyError, Interrupted, system_failure
 
 if TYPE_CHECKING:
     from goldcopy.compat.optfiles import Loaded
@@ -71,15 +71,8 @@ def run(name: str, argv: Sequence[str], environ: Mapping[str, str]) -> int:
         log.error(e)
         return 1
     except OSError as e:
-        log.error(_os_error(e))
+        log.error(system_failure(e))
         return 1
-
-
-def _os_error(e: OSError) -> GoldcopyError:
-    where = f": {e.filename}" if e.filename else ""
-    if e.errno == 28:
-        return NoSpace(f"no space left on the device{where}")
-    return GoldcopyError(f"{e.strerror or e}{where}")
 
 
 def _catch_signals() -> None:

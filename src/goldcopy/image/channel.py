@@ -14,9 +14,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import IO
 
-from goldcopy.errors import GoldcopyError, NoSpace, TargetRefused
+from goldcopy.errors import GoldcopyError, TargetRefused, write_failure
 from goldcopy.formats import Bytes
-from goldcopy.image import osfile
 
 PIPE_BYTES = 256 << 10
 """What we ask of a pipe, by default 64 KiB. A megabyte was measured to cost a third more CPU time: its pages are cold
@@ -33,13 +32,11 @@ def _widen(fd: int) -> None:
 
 
 def _failure(e: OSError, what: str) -> GoldcopyError:
-    if e.errno in osfile.DISK_FULL:
-        return NoSpace(f"cannot write {what}: {e.strerror}", hint="free space there, or stream somewhere else")
     if e.errno == errno.EPIPE:
         return TargetRefused(
             f"cannot write {what}: its reader is gone", hint="look at the messages of the program that reads the stream"
         )
-    return TargetRefused(f"cannot write {what}: {e.strerror}")
+    return write_failure(e, what, full_hint="free space there, or stream somewhere else")
 
 
 class Channel:

@@ -9,7 +9,7 @@ import threading
 from array import array
 from collections.abc import Iterator, Sequence
 
-from goldcopy.errors import GoldcopyError, NoSpace, TargetRefused
+from goldcopy.errors import GoldcopyError, TargetRefused, write_failure
 from goldcopy.formats import chunksum
 from goldcopy.formats.chunksum import CHUNK
 from goldcopy.formats.delta import Block, DeltaEncoder, Meta, render_meta
@@ -25,12 +25,10 @@ _MAY_BE_THERE = {"lost+found"}
 
 
 def _failure(e: OSError, path: str) -> GoldcopyError:
-    if e.errno in osfile.DISK_FULL:
-        return NoSpace(
-            f"cannot write {path}: {e.strerror}",
-            hint="free space on the target (or raise its quota or file size limit), or back up to another place",
-        )
-    return TargetRefused(f"cannot write {path}: {e.strerror}")
+    return write_failure(
+        e, path,
+        full_hint="free space on the target (or raise its quota or file size limit), or back up to another place",
+    )
 
 
 @contextlib.contextmanager

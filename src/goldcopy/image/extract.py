@@ -20,7 +20,7 @@ from typing import IO, Literal
 
 import msgspec
 
-from goldcopy.errors import BackupInvalid, GoldcopyError, NoSpace, TargetRefused
+from goldcopy.errors import BackupInvalid, GoldcopyError, TargetRefused, write_failure
 from goldcopy.formats import tarstream, xbcrypt, xbstream
 from goldcopy.image import codecs, osfile
 from goldcopy.image.channel import Source
@@ -44,11 +44,9 @@ class Extracted:
 
 
 def _failure(e: OSError, what: str) -> GoldcopyError:
-    if e.errno in osfile.DISK_FULL:
-        return NoSpace(f"cannot write {what}: {e.strerror}", hint="free space on the target, or extract elsewhere")
     if e.errno in (errno.ELOOP, errno.ENOTDIR):
         return TargetRefused(f"cannot write {what}: a symbolic link or a file stands where a directory must be")
-    return TargetRefused(f"cannot write {what}: {e.strerror}")
+    return write_failure(e, what, full_hint="free space on the target, or extract elsewhere")
 
 
 @contextlib.contextmanager

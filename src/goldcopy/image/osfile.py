@@ -20,8 +20,6 @@ WRITE_BYTES = 64 << 10
 host (``copying.md`` 4)."""
 
 _SYS_CACHESTAT = 451  # one number on every architecture, Linux 6.5
-DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""What a write fails with when there is no more room: on the disk, in the quota, below the file size limit."""
 
 _NOT_SUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM}
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from goldcopy.errors import NoSpace, TargetRefused, UsageError
+from goldcopy.errors import TargetRefused, UsageError, write_failure
 from goldcopy.events import Emit
 from goldcopy.image import osfile
 from goldcopy.image.chain import Image
@@ -35,13 +35,9 @@ def _writing(directory: str) -> Iterator[None]:
         yield
     except OSError as e:
         where = os.fsdecode(e.filename) if e.filename else directory
-        if e.errno in osfile.DISK_FULL:
-            raise NoSpace(
-                f"cannot write {where}: {e.strerror}",
-                hint="free space there (or raise its quota), or restore into another place",
-            ) from e
-        raise TargetRefused(
-            f"{where}: {e.strerror}", hint="may this account write there, and read all of the backup?"
+        raise write_failure(
+            e, where, full_hint="free space there (or raise its quota), or restore into another place",
+            hint="may this account write there, and read all of the backup?",
         ) from e
 
 
