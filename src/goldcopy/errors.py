@@ -84,6 +84,11 @@ class PageCorrupt(GoldcopyError):
     code = "page-corrupt"
     exit_status = 7
 
+    def __init__(self, message: str, *, hint: str = "", path: str = "") -> None:
+        """``path``: of the file within the backup, "" where it is none of its files."""
+        super().__init__(message, hint=hint)
+        self.path = path
+
 
 class BackupInvalid(GoldcopyError):
     """A backup is damaged, incomplete, of another server, or no backup at all."""

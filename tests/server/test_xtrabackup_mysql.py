@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from goldcopy.compat.infofiles import Checkpoints
+from goldcopy.compat.infofiles import Checkpoints, Info
 from lab import keys
 from lab.server import LabServer
 
@@ -220,3 +220,39 @@ def test_an_altered_checkpoints_file_stops_the_prepare(make_server: MakeServer, 
     log = ours("xtrabackup", "--prepare", f"--target-dir={backup}", f"--mysqld={source.mysqld}", status=1).stderr
 
     assert "the redo log ends at" in log
+
+
+@pytest.mark.parametrize("server_name", ["mysql-9.7"])
+def test_the_size_told_is_the_room_that_the_backup_takes(
+    server_name: str, make_server: MakeServer, lab_dir: Path
+) -> None:
+    """In the info file and in the log; a compressed one tells what it becomes as well."""
+    source = make_server(server_name)
+    with_rows(source)
+    plain, packed, lsns = lab_dir / "plain", lab_dir / "packed", lab_dir / "lsns"
+
+    log = back_up(source, plain, f"--extra-lsndir={lsns}")
+
+    told = Info.parse((lsns / "xtrabackup_info").read_text()).backup_size
+    taken = sum(f.stat().st_size for f in plain.rglob("*") if f.is_file())
+    assert abs(taken - told) < taken // 50
+    assert f"({told} bytes)" in log
+    assert "Uncompressed backup size" not in log
+
+    log = back_up(source, packed, "--compress=zstd", f"--extra-lsndir={lsns}")
+
+    info = Info.parse((lsns / "xtrabackup_info").read_text())
+    taken = sum(f.stat().st_size for f in packed.rglob("*") if f.is_file())
+    assert abs(taken - info.backup_size) < taken // 20
+    assert abs(info.uncompressed_backup_size - told) < told // 20
+    assert "Compression ratio: " in log
+
+
+@pytest.mark.parametrize("server_name", ["mysql-8.0"])
+def test_a_command_line_that_means_another_server_is_refused(
+    server_name: str, make_server: MakeServer, lab_dir: Path
+) -> None:
+    """A data directory that is not there; one that the server calls otherwise is only worth a word."""
+    source = make_server(server_name)
+    fail(source, lab_dir / "a", "points to nonexistent directory", f"--datadir={lab_dir}/none")
+    assert "has different values" in back_up(source, lab_dir / "b", f"--datadir={lab_dir}", "--parallel=-1")

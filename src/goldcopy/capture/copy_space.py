@@ -418,6 +418,7 @@ class SpaceCopy:
             f"{self.job.file.source}: page {pages[0]} at byte offset {pages[0] * page_size} is corrupt: {why}{rest}",
             hint="check the disk and repair the table (or restore it) first; to take a backup all the same, let "
             "corrupt pages be listed instead of stopping at them",
+            path=self.job.file.path,
         )
 
     def finish(self) -> SpaceResult:

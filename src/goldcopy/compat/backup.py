@@ -71,6 +71,8 @@ def backup(settings: Settings, call: Call, log: Log) -> Manifest:
         if settings.given("history"):
             history.record(instance.session, peer, form.info)
     _tell(settings, call, peer, manifest, log)
+    if not settings.face.mariadb:
+        _tell_size(form.info, log)
     return manifest
 
 
@@ -99,7 +101,8 @@ def _capture(
         try:
             return form, take(capture, log.emit, form, unwritten.look if unwritten else None)
         except PageCorrupt as e:
-            raise PageCorrupt(f"Database page corruption detected: {e.message}", hint=e.hint) from e
+            file = f" File ./{e.path} seems to be corrupted." if e.path else ""
+            raise PageCorrupt(f"Database page corruption detected: {e.message}.{file}", hint=e.hint) from e
 
 
 # -- what was asked for -----------------------------------------------------------------------
@@ -349,6 +352,17 @@ def _tell(settings: Settings, call: Call, peer: Peer, manifest: Manifest, log: L
         log.note(f"MySQL binlog position: {words}")
     noun = "Redo log (from LSN {} to {})" if settings.face.mariadb else "Transaction log of lsn ({}) to ({})"
     log.note(noun.format(manifest.redo.checkpoint, manifest.redo.end) + " was copied.")
+
+
+def _tell_size(info: infofiles.Info, log: Log) -> None:
+    log.note(f"Backup size: {_mebibytes(info.backup_size)}")
+    if info.compressed and info.backup_size:
+        log.note(f"Uncompressed backup size: {_mebibytes(info.uncompressed_backup_size)}")
+        log.note(f"Compression ratio: {info.uncompressed_backup_size / info.backup_size:.2f}x")
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size / (1 << 20):.2f} MiB ({size} bytes)"
 
 
 def _tell_replica(peer: Peer, manifest: Manifest, log: Log) -> None:

@@ -73,11 +73,19 @@ class DirectoryForm:
         checkpoints = self._checkpoints(manifest).render(peer)
         self._named("checkpoints", checkpoints)
         self._put(infofiles.CONFIG_NAME, self._config())
+        self._measure()
         self._named("info", self.info.render(peer))
         if peer.tablespace_map:
             self._put(infofiles.TABLESPACES_NAME, infofiles.tablespaces(infofiles.external_spaces(manifest.spaces)))
+        self._measure()
         self._extra(checkpoints)
         return msgspec.structs.replace(manifest, redo=redo)
+
+    def _measure(self) -> None:
+        sink = self._sink
+        self.info = replace(
+            self.info, backup_size=sink.stored_bytes, uncompressed_backup_size=sink.content_bytes
+        )
 
     def _checkpoints(self, manifest: Manifest) -> Checkpoints:
         found = Checkpoints.of(manifest)

@@ -101,7 +101,8 @@ class Info:
     """``*_info`` and a row of the history table.
 
     ``start_time``, ``end_time``: local time, ``YYYY-MM-DD HH:MM:SS``. ``lock_time``: seconds that locks were held.
-    ``format``: ``file`` or the series' word for a stream. ``backup_size`` in bytes.
+    ``format``: ``file`` or the series' word for a stream. ``backup_size``: bytes that the backup took when this was
+    written; ``uncompressed_backup_size``: that its files have unpacked.
     """
 
     uuid: str = ""
@@ -126,6 +127,7 @@ class Info:
     encrypted: bool = False
     lock_ddl_type: str = ""
     backup_size: int = 0
+    uncompressed_backup_size: int = 0
 
     @classmethod
     def of(cls, manifest: Manifest, *, mariadb: bool, **known: str | int | bool) -> Info:
@@ -156,7 +158,8 @@ class Info:
 
     def render(self, peer: Peer) -> str:
         """The file as this series writes it: an empty value keeps the blank after ``=``."""
-        return "".join(f"{key} = {self._shown(key)}\n" for key in peer.info_keys)
+        keys = (key for key in peer.info_keys if self.compressed or key != "uncompressed_backup_size")
+        return "".join(f"{key} = {self._shown(key)}\n" for key in keys)
 
     def _shown(self, key: str) -> str:
         value = getattr(self, key)

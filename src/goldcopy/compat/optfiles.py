@@ -104,7 +104,7 @@ def load(face: Face, args: Sequence[str], environ: Mapping[str, str], series: st
     if server_group != "mysqld":
         # wherever they stand, what is said of this server counts more than what is said of all
         options.sort(key=lambda option: option.group != "mysqld")
-    options += _login_options(first, environ, suffix, reader)
+    options += _login_options(first.login_path or _last(first.args, "--login-path="), environ, suffix, reader)
     return Loaded(tuple(options), first.args, first.print_defaults, tuple(reader.notes))
 
 
@@ -122,8 +122,13 @@ def _word(option: FileOption, secret: set[str]) -> str:
 
 
 def _server_group(args: Sequence[str]) -> str:
-    values = [a.partition("=")[2] for a in args if a.startswith(("--defaults-group=", "--defaults_group="))]
-    return values[-1] if values else "mysqld"
+    return _last(args, "--defaults-group=") or "mysqld"
+
+
+def _last(args: Sequence[str], prefix: str) -> str:
+    """What an option that names a group says: unlike the server's programs, the originals take it wherever it is."""
+    values = [a.partition("=")[2] for a in args if a.replace("_", "-").startswith(prefix)]
+    return values[-1] if values else ""
 
 
 def _files(face: Face, first: Leading, environ: Mapping[str, str]) -> Iterator[tuple[str, bool]]:
@@ -186,12 +191,14 @@ class Reader:
         self.notes.append(Warn("option-file", why))
 
 
-def _login_options(first: Leading, environ: Mapping[str, str], suffix: str, reader: Reader) -> tuple[FileOption, ...]:
+def _login_options(
+    login_path: str, environ: Mapping[str, str], suffix: str, reader: Reader
+) -> tuple[FileOption, ...]:
     path = environ.get("MYSQL_TEST_LOGIN_FILE") or os.path.join(environ.get("HOME", ""), ".mylogin.cnf")
     if not os.path.isfile(path):
-        if first.login_path:
+        if login_path:
             raise OptionError(
-                f"--login-path={first.login_path}: there is no {path}", hint="make it with mysql_config_editor"
+                f"--login-path={login_path}: there is no {path}", hint="make it with mysql_config_editor"
             )
         return ()
     if os.stat(path).st_mode & 0o177:
@@ -199,7 +206,7 @@ def _login_options(first: Leading, environ: Mapping[str, str], suffix: str, read
         return ()
     with open(path, "rb") as file:
         text = login_text(file.read(), path)
-    wanted = dict.fromkeys(("client", first.login_path or "client"))
+    wanted = dict.fromkeys(("client", login_path or "client"))
     lines = Reader(tuple(wanted), suffix).text(text, path)
     return tuple(FileOption(o.name, o.value, "client", path) for o in lines)
 

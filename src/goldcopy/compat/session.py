@@ -150,8 +150,16 @@ def check_replica(settings: Settings, instance: Instance) -> None:
 
 
 def check_datadir(settings: Settings, instance: Instance, log: Log) -> None:
-    """Warn when the options name another data directory than the server that answers: its own is backed up."""
+    """Warn when the options name another data directory than the server that answers: its own is backed up.
+
+    Raises UsageError when the command line names one that is not there: another server was meant.
+    """
     given = settings.text("datadir")
+    if settings.on_command_line("datadir") and not os.path.isdir(given):
+        raise UsageError(
+            f"option 'datadir' points to nonexistent directory '{given}'",
+            hint=f"the server that answers has its data in {instance.datadir}: is it the one that was meant?",
+        )
     if given and os.path.realpath(given) != os.path.realpath(instance.datadir):
         log.emit(
             Warn(

@@ -136,6 +136,7 @@ def _mysql(name: str, since: tuple[int, ...], **rest: Any) -> Peer:
     )
 
 
+_SIZES = ("encrypted", "lock_ddl_type", "backup_size", "uncompressed_backup_size")
 _XB8_CHECKPOINTS = ("flushed_lsn", "redo_memory", "redo_frames")
 _MARIADB_HISTORY = {"history_database": "mysql", "history_table": "mariadb_backup_history"}
 
@@ -160,7 +161,7 @@ PEERS: tuple[Peer, ...] = (
         "XtraBackup 9",
         (9,),
         checkpoint_keys=_XB8_CHECKPOINTS,
-        info_keys=_info(flavor=True, last=("encrypted", "lock_ddl_type", "backup_size")),
+        info_keys=_info(flavor=True, last=_SIZES),
         config_keys=_XB8_CONFIG,
         source_word="SOURCE",
         tablespace_map=True,
@@ -169,7 +170,7 @@ PEERS: tuple[Peer, ...] = (
         "XtraBackup 8.4",
         (8, 4),
         checkpoint_keys=_XB8_CHECKPOINTS,
-        info_keys=_info(flavor=True, last=("encrypted", "lock_ddl_type")),
+        info_keys=_info(flavor=True, last=_SIZES),
         config_keys=_XB8_CONFIG,
         source_word="SOURCE",
         tablespace_map=True,

@@ -40,11 +40,15 @@ def _failure(e: OSError, what: str) -> GoldcopyError:
 
 
 class Channel:
-    """Where chunks of a stream go. A chunk is never torn by another one, whatever threads write."""
+    """Where chunks of a stream go. A chunk is never torn by another one, whatever threads write.
+
+    ``written_bytes``: of all chunks so far.
+    """
 
     def __init__(self, out: IO[bytes] | int, name: str = "the stream") -> None:
         """``out``: a descriptor or a binary file, not closed here. Buffered bytes of the file are flushed first."""
         self._name, self._lock = name, threading.Lock()
+        self.written_bytes = 0
         self._file: IO[bytes] | None = None
         self._fd = -1
         if isinstance(out, int):
@@ -67,6 +71,7 @@ class Channel:
                         self._file.write(part)
                 else:
                     self._writev([memoryview(p) for p in parts if len(p)])
+                self.written_bytes += sum(map(len, parts))
             except OSError as e:
                 raise _failure(e, self._name) from e
 

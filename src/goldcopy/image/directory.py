@@ -21,6 +21,7 @@ from goldcopy.image.sink import Extent
 
 FILE_MODE, DIR_MODE = 0o640, 0o750
 _SMALL = CHUNK
+_BLOCK_BYTES = 512
 _MAY_BE_THERE = {"lost+found"}
 
 
@@ -357,6 +358,16 @@ class DirectorySink(contextlib.AbstractContextManager["DirectorySink"]):
                 del self._dirs[path]
 
     # -- the end ----------------------------------------------------------------------------------------------
+
+    @property
+    def stored_bytes(self) -> int:
+        with self._lock:
+            states = [os.stat(self._place(path)) for path in self._files]
+        return sum(min(state.st_size, state.st_blocks * _BLOCK_BYTES) for state in states)
+
+    @property
+    def content_bytes(self) -> int:
+        return self.stored_bytes
 
     def relative(self, directory: str) -> str:
         other = os.path.abspath(directory)

@@ -99,6 +99,14 @@ class Sink(Protocol):
     def remove_file(self, path: str) -> None:
         """Any other file was dropped, or will be put again, after it was taken."""
 
+    @property
+    def stored_bytes(self) -> int:
+        """What the backup takes so far: its files without their holes, or its stream."""
+
+    @property
+    def content_bytes(self) -> int:
+        """What its files have so far before compression and encryption."""
+
     def relative(self, directory: str) -> str:
         """How this backup is to remember another backup's directory: relative to itself when they are siblings."""
 

@@ -156,6 +156,7 @@ class _ChunkEntry:
             self._send(self._waiting.popleft().result())
         if not self.size and self._wrapping:
             self._send(self._wrapping.empty())
+        self._sink.took(self.size)
         self.sent.channel.write(xbstream.end(self.sent.name))
 
     def abort(self) -> None:
@@ -333,6 +334,7 @@ class StreamSink(contextlib.AbstractContextManager["StreamSink"]):
         self._used: set[str] = set()
         self._removed: list[str] = []
         self._sized: dict[str, int] = {}
+        self._content_bytes = 0
         self._committed = False
 
     def __exit__(self, *_exc: object) -> None:
@@ -427,6 +429,19 @@ class StreamSink(contextlib.AbstractContextManager["StreamSink"]):
             self.forget(path)
 
     # -- the end --------------------------------------------------------------------------------------------------
+
+    def took(self, size_bytes: int) -> None:
+        """A file of so many bytes is whole."""
+        with self._lock:
+            self._content_bytes += size_bytes
+
+    @property
+    def stored_bytes(self) -> int:
+        return sum(channel.written_bytes for channel in self.channels)
+
+    @property
+    def content_bytes(self) -> int:
+        return self._content_bytes
 
     def relative(self, directory: str) -> str:
         return os.path.abspath(directory)

@@ -58,6 +58,7 @@ class _Straight:
     def finish(self) -> None:
         if self.missing_bytes:
             self._sink.resize(self.sent.stored, self.size)
+        self._sink.took(self.size)
         self._zeros(self.missing_bytes)
         self._sink.send(tarstream.padding(self._announced))
         self._sink.free()
@@ -92,6 +93,7 @@ class _Spooled:
     def finish(self) -> None:
         if not self.size:
             self._spool.write(self._wrapping.empty())
+        self._sink.took(self.size)
         self._sink.queue(self)
 
     def pour(self) -> None:

@@ -165,8 +165,8 @@ def test_checkpoints_of_xtrabackup(version, keys):
     [
         ("5.7.44", 19, "compact", "server_flavor"),
         ("8.0.36", 18, "encrypted", "compact"),
-        ("8.4.3", 20, "lock_ddl_type", "backup_size"),
-        ("9.7.0", 21, "backup_size", "compact"),
+        ("8.4.3", 22, "lock_ddl_type", "compact"),
+        ("9.7.0", 22, "uncompressed_backup_size", "compact"),
     ],
 )
 def test_keys_of_the_info_file_by_series(version, count, there, absent):
@@ -179,6 +179,7 @@ def test_keys_of_the_info_file_by_series(version, count, there, absent):
     assert "encrypted = Y\n" in text
     assert "name = \n" in text
     assert Info.parse(text).compressed
+    assert "uncompressed_backup_size" not in Info().render(peer_of("mysql", version))
 
 
 def test_each_server_has_the_peer_of_its_series():

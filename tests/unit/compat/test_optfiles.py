@@ -182,6 +182,8 @@ def test_a_login_path_gives_user_and_password(tmp_path):
     settings = parse(Face.XTRABACKUP, loaded.args, loaded.options)
     assert (settings.text("user"), settings.text("password")) == ("bkp", "s3#cret")
     assert settings.text("socket") == "/run/x.sock"
+    later = load(Face.XTRABACKUP, ["--no-defaults", "--backup", "--login-path=backup"], {"HOME": str(tmp_path)})
+    assert lines(later.options) == lines(loaded.options)
     plain = load(Face.XTRABACKUP, ["--no-defaults"], {"HOME": str(tmp_path)})
     assert lines(plain.options) == ["--user=root"]
 

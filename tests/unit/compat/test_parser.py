@@ -113,6 +113,12 @@ def test_values_out_of_range_are_pulled_in_and_said():
     assert parse(X, ["--innodb-force-recovery=6"]).number("innodb-force-recovery") == 6
 
 
+def test_a_negative_count_of_threads_is_one_thread():
+    settings = parse(Face.XTRABACKUP, ["--backup", "--parallel=-1"])
+    assert settings.number("parallel") == 1
+    assert "option 'parallel': signed value -1 adjusted to 1" in texts(settings)
+
+
 def test_a_switch_with_a_value_that_is_none_keeps_its_setting():
     settings = parse(M, ["--backup", "--backup=5"])
     assert settings.flag("backup")

@@ -16,8 +16,16 @@ from goldcopy.compat.options.declare import (
 R = Release
 
 OPTIONS: tuple[Option, ...] = (
-    number("parallel", R.ALL, "Threads that copy, decompress and restore files.", 1, minimum=1, maximum=2**31 - 1),
-    number("throttle", R.ALL, "At most so many reads of data files a second; 0 = no limit.", 0),
+    number(
+        "parallel",
+        R.ALL,
+        "Threads that copy, decompress and restore files.",
+        1,
+        minimum=1,
+        maximum=2**31 - 1,
+        signed=True,
+    ),
+    number("throttle", R.ALL, "At most so many reads of data files a second; 0 = no limit.", 0, signed=True),
     ignored(
         number("log-copy-interval", R.ALL, "The redo log is looked at as often as the server's pace asks for.", 1000)
     ),

@@ -96,6 +96,7 @@ class Option:
     ``text`` says what it does here, or why it means nothing, or why it is refused, as ``standing`` has it.
     ``server``: it is one of the server's own variables, so it stands in ``[mysqld]`` of nearly every option
     file and is not worth a note when it comes from there. ``default`` of TEXT: None = not set.
+    ``signed``: a negative number is pulled into range instead of refused.
     ``bare``: what an optional value is when it is left out. ``refuse``: (value, why) pairs that are refused
     even though the option is not. ``alias_of``: the option that this is another name of; ``exclusive``:
     giving both names at once is an error, as it is in XtraBackup 9.7.2.
@@ -114,6 +115,7 @@ class Option:
     minimum: int = 0
     maximum: int = 2**63 - 1
     power_of_two: bool = False
+    signed: bool = False
     secret: bool = False
     server: bool = False
     refuse: tuple[tuple[str, str], ...] = ()

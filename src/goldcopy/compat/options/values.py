@@ -80,7 +80,8 @@ def _number(option: Option, text: str) -> Read:
     if value == wanted:
         return Read(value)
     name = option.name.replace("-", "_")
-    return Read(value, f"option '{name}': unsigned value {wanted} adjusted to {value}")
+    kind = "signed" if option.signed else "unsigned"
+    return Read(value, f"option '{name}': {kind} value {wanted} adjusted to {value}")
 
 
 def _scaled(option: Option, text: str) -> int:
@@ -88,7 +89,7 @@ def _scaled(option: Option, text: str) -> int:
     if found is None:
         raise _bad_suffix(option, text)
     number, suffix = int(found[1]), (found[2] or "").upper()
-    if number < 0:
+    if number < 0 and not option.signed:
         raise OptionError(f"Error while setting value '{text}' to '{option.name}'", ARGUMENT_INVALID)
     return number << 10 * (_SUFFIXES.index(suffix) + 1) if suffix else number
 
