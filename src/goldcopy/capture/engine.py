@@ -53,6 +53,7 @@ from goldcopy.server.session import Session
 
 CATCH_UP_TRIES = 30
 _STILL_WITHIN_S = 20.0
+_BINLOG_PIECE_BYTES = 1 << 20
 
 # binlog_encryption=ON (rpl_log_encryption.h): positions do not count the encryption header before the events
 ENCRYPTED_BINLOG_MAGIC, ENCRYPTED_BINLOG_HEADER_BYTES = b"\xfdbin", 512
@@ -350,15 +351,18 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         if not (self._instance.dialect.binlog_tail and self._point.binlog_file):
             return
         path = self._instance.binlog_path(self._point.binlog_file)
+        out = self._sink.put_file(BINLOG_TAIL_NAME)
         with open(path, "rb") as f:
             ahead = ENCRYPTED_BINLOG_HEADER_BYTES if f.read(4) == ENCRYPTED_BINLOG_MAGIC else 0
             f.seek(0)
-            data = f.read(ahead + self._point.binlog_position)
-        if len(data) != ahead + self._point.binlog_position:
+            left = ahead + self._point.binlog_position
+            # rotated a moment ago, but one transaction may be of any size
+            while data := f.read(min(left, _BINLOG_PIECE_BYTES)):
+                out.write(data)
+                left -= len(data)
+        if left:
             raise ServerRefused(f"{path} is shorter than the server's position {self._point.binlog_position}")
-        out = self._sink.put_file(BINLOG_TAIL_NAME)
-        out.write(data)
-        self._tail_bytes, self._tail_sums = len(data), out.finish()
+        self._tail_bytes, self._tail_sums = out.size, out.finish()
 
     def _redo_record(self) -> Redo:
         window = self._source.window(self._follower.start_lsn, self._checkpoint, self._end)
