@@ -8,7 +8,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from goldcopy.formats.keys.ring import parse_ring
 from lab.server import info_of
+
+__all__ = ["Ring", "component_for", "parse_ring", "ring_for"]
 
 TABLES = ("bank.account", "bank.transfer", "forms.t_dynamic", "forms.t_redundant", "misc.child")
 
@@ -33,7 +36,7 @@ def ring_for(name: str, folder: Path) -> Ring:
     folder.mkdir()
     if name.startswith("mariadb"):
         return _file_key_management(folder)
-    return _plugin(folder) if name == "mysql-8.0" else _component(name, folder)
+    return _plugin(folder) if name == "mysql-8.0" else component_for(name, folder)
 
 
 def _restore(options: tuple[str, ...]) -> tuple[str, ...]:
@@ -57,9 +60,10 @@ def _plugin(folder: Path) -> Ring:
     return Ring((*plugin, *_MYSQL_ENCRYPT), _restore(plugin), _ALTERS, folder / "ring")
 
 
-def _component(name: str, folder: Path) -> Ring:
-    """A component is named beside the program and configured beside the plugins: both need a copy of their own."""
+def component_for(name: str, folder: Path) -> Ring:
+    """MySQL's component is named beside the program and configured beside the plugins: both need their own copy."""
     info = info_of(name)
+    folder.mkdir(exist_ok=True)
     home, plugins, ring = folder / "sbin", folder / "plugin", folder / "ring"
     home.mkdir()
     shutil.copy(info.server, home / "mysqld.real")

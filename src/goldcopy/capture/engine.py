@@ -181,6 +181,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         self._point, self._end, last_block = self._consistent_point()
         self._follower.finish(self._end, last_block=last_block)
         self._copy_binlog_tail()
+        self._master_key = self._instance.master_key() if self._instance.dialect.server_uuid else ""
         self._locks.assert_held()
         self._records = self._spaces.records(listing.spaces)
 
@@ -398,6 +399,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
             torn_rereads=self._torn,
             warnings=tuple(self._warnings),
             name=self._options.name,
+            master_key=self._master_key,
         )
 
     def _server(self) -> Server:

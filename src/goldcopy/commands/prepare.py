@@ -31,6 +31,10 @@ class Prepare:
         "option for the recovering server, as key files need (may be repeated)", (), metavar="NAME=VALUE",
         example="file-key-management-filename=/etc/keys",
     )
+    keyring: str = opt(
+        "MySQL's keyring of the source: its file, or the component's .cnf (default: where the source had it)", "",
+        example="/safe/keyring", metavar="FILE",
+    )
     force_binary: bool = opt("let a server of another version recover this backup", False)
 
     def as_restore(self, work: str) -> Restore:
@@ -38,6 +42,7 @@ class Prepare:
         return Restore(
             from_=self.directory, datadir=work, mysqld=self.mysqld, use_memory_mb=self.use_memory_mb,
             server_option=self.server_option, force_binary=self.force_binary, parallel=self.parallel,
+            keyring=self.keyring,
         )
 
 

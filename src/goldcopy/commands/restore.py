@@ -10,6 +10,7 @@ from goldcopy.events import Done, Emit, Phase
 from goldcopy.image.chain import open_image
 from goldcopy.image.manifest import Manifest
 from goldcopy.options import opt
+from goldcopy.restore.keys import KeyOptions
 from goldcopy.restore.materialise import Placement
 from goldcopy.restore.recovery import RecoveryOptions, preflight
 from goldcopy.restore.target import Target
@@ -41,6 +42,10 @@ class Restore:
         "option for the recovering server, as key files need (may be repeated)", (), metavar="NAME=VALUE",
         example="file-key-management-filename=/etc/keys",
     )
+    keyring: str = opt(
+        "MySQL's keyring of the source: its file, or the component's .cnf (default: where the source had it)", "",
+        example="/safe/keyring", metavar="FILE",
+    )
     force_binary: bool = opt("let a server of another version recover this backup", False)
     defaults_file: str = opt(
         "the option file that the restored server will use: refuse when it does not fit the backup", "",
@@ -54,6 +59,7 @@ class Restore:
             memory_bytes=self.use_memory_mb << 20,
             extra=tuple("--" + o.lstrip("-") for o in self.server_option),
             force=self.force_binary,
+            keys=KeyOptions(keyring=self.keyring),
         )
 
     def placement(self) -> Placement:

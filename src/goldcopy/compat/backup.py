@@ -21,8 +21,10 @@ from goldcopy.compat.log import Log
 from goldcopy.compat.options.settings import Settings
 from goldcopy.compat.peerdir import find_file, parse_settings, read_text
 from goldcopy.compat.plugins import missing_algorithms, plugin_settings
+from goldcopy.compat.requests import key_options
 from goldcopy.compat.session import account_of, check_datadir, check_privileges, check_replica, lock_policy
 from goldcopy.compat.sinks import open_sink, packing_of
+from goldcopy.compat.transition import TransitionKeys
 from goldcopy.compat.unwritten import UnwrittenSpaces
 from goldcopy.dialect.peers import Peer, peer_of
 from goldcopy.errors import BackupInvalid, GoldcopyError, PageCorrupt, TargetRefused, UsageError
@@ -74,6 +76,11 @@ def backup(settings: Settings, call: Call, log: Log) -> Manifest:
     if not settings.face.mariadb:
         _tell_size(form.info, log)
     return manifest
+
+
+def _transition(settings: Settings, instance: Instance) -> TransitionKeys | None:
+    options = key_options(settings)
+    return TransitionKeys(instance, options.phrase, options.keyring) if options.phrase else None
 
 
 def _make_target(directory: str) -> None:
@@ -232,6 +239,7 @@ def _facts(settings: Settings, call: Call, instance: Instance, peer: Peer, spool
         galera_info=settings.flag("galera-info"),
         binlog_info=settings.text("binlog-info").lower() != "off",
         estimate_memory=settings.flag("estimate-memory"),
+        transition=_transition(settings, instance),
     )
 
 

@@ -22,6 +22,7 @@ from goldcopy.errors import BackupInvalid, TargetRefused, UsageError, write_fail
 from goldcopy.events import Emit, Note, Warn
 from goldcopy.image import osfile
 from goldcopy.restore.durable import copy_data
+from goldcopy.restore.new_key import NewMasterKey, Places
 
 _NOT_COPIED = (CONFIG_NAME, "xtrabackup_binary", "xtrabackup_logfile", TABLESPACES_NAME, "xtrabackup_keys")
 _NOT_COPIED_ENDS = ("_checkpoints", "_binlog_info")
@@ -59,8 +60,8 @@ class Errand:
     target: str
 
 
-def copy_back(request: CopyBackRequest, emit: Emit) -> int:
-    """Bring the files home. Returns how many.
+def copy_back(request: CopyBackRequest, emit: Emit, new_key: NewMasterKey | None = None) -> int:
+    """Bring the files home. Returns how many. ``new_key``: a master key to make for the restored server.
 
     Raises UsageError without a data directory, BackupInvalid for a backup that cannot be restored as it is,
     TargetRefused when a place is taken, NoSpace.
@@ -80,8 +81,21 @@ def copy_back(request: CopyBackRequest, emit: Emit) -> int:
             carrier.carry(errand)
         with ThreadPoolExecutor(max(1, request.parallel)) as pool:
             list(pool.map(carrier.carry, rest))
+        if new_key is not None:
+            new_key.rotate(_places(home, request), emit)
         carrier.settle(request.datadir)
     return len(plan)
+
+
+def _places(home: str, request: CopyBackRequest) -> Places:
+    remote = {os.path.dirname(path) for path in (*_by_link(home).values(), *_by_map(home).values())}
+    return Places(
+        datadir=os.path.abspath(request.datadir),
+        system_files=tuple(_system_files(home, request).values()),
+        undo_directory=_under(request.datadir, request.undo_dir, "") if request.undo_dir else "",
+        log_directory=_under(request.datadir, request.log_dir, "") if request.log_dir else "",
+        directories=tuple(sorted(remote)),
+    )
 
 
 # -- may it be done? ---------------------------------------------------------------------------------------------

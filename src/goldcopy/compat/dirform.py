@@ -11,11 +11,12 @@ import msgspec
 from goldcopy.compat import infofiles
 from goldcopy.compat.infofiles import Checkpoints, Info
 from goldcopy.compat.plugins import refuse_unreadable
+from goldcopy.compat.transition import TransitionKeys
 from goldcopy.compat.unwritten import UnwrittenSpaces
 from goldcopy.dialect.peers import Peer
 from goldcopy.errors import TargetRefused
 from goldcopy.formats.redo import rebuild
-from goldcopy.image.manifest import Manifest, Redo
+from goldcopy.image.manifest import KEYS_NAME, Manifest, Redo
 from goldcopy.image.sink import FileWriter, Sink
 from goldcopy.restore.recovery import recovery_need, window_of
 
@@ -30,6 +31,7 @@ class Facts:
     """What the manifest does not know. ``variables``: of the server, all of them; ``binlog_path``: the current
     binlog on the server; ``info``: the fields that only the command line knows; ``plugin_settings``: lines of
     backup-my.cnf that recovery needs to load plugins; ``missing_algorithms``: see ``plugins``.
+    ``transition``: keys to take along.
     """
 
     peer: Peer
@@ -44,6 +46,7 @@ class Facts:
     galera_info: bool = False
     binlog_info: bool = True
     estimate_memory: bool = False
+    transition: TransitionKeys | None = None
 
 
 class DirectoryForm:
@@ -73,6 +76,8 @@ class DirectoryForm:
         checkpoints = self._checkpoints(manifest).render(peer)
         self._named("checkpoints", checkpoints)
         self._put(infofiles.CONFIG_NAME, self._config())
+        if facts.transition is not None:
+            self._put_bytes(KEYS_NAME, facts.transition.sealed(manifest))
         self._measure()
         self._named("info", self.info.render(peer))
         if peer.tablespace_map:
@@ -102,8 +107,11 @@ class DirectoryForm:
             self._put(infofiles.file_name(self._peer, kind), text)
 
     def _put(self, name: str, text: str) -> None:
+        self._put_bytes(name, text.encode("utf-8", "surrogateescape"))
+
+    def _put_bytes(self, name: str, data: bytes) -> None:
         out = self._sink.put_file(name)
-        out.write(text.encode("utf-8", "surrogateescape"))
+        out.write(data)
         out.finish()
 
     def _config(self) -> str:

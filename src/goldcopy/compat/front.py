@@ -242,9 +242,10 @@ def _prepare(_program: Program, settings: Settings, log: Log) -> None:
 
 def _copy_back(_program: Program, settings: Settings, log: Log) -> None:
     from goldcopy.compat.copyback import copy_back
-    from goldcopy.compat.requests import copy_back_request
+    from goldcopy.compat.requests import copy_back_request, new_master_key
 
-    copy_back(copy_back_request(settings, target_of(settings)), log.emit)
+    target = target_of(settings)
+    copy_back(copy_back_request(settings, target), log.emit, new_master_key(settings, target))
 
 
 def _decompress(_program: Program, settings: Settings, log: Log) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from goldcopy.compat.infofiles import CONFIG_NAME, PREFIXES, Checkpoints, Info
@@ -49,6 +50,11 @@ class PeerDir:
     def path(self, name: str) -> str:
         """Where a file of the directory lies."""
         return os.path.join(self.directory, name)
+
+    def tablespaces(self) -> Iterator[str]:
+        """Paths of its InnoDB tablespaces."""
+        for root, _, files in os.walk(self.directory):
+            yield from (os.path.join(root, f) for f in files if f.endswith(".ibd") or f.startswith(("ibdata", "undo")))
 
     def with_checkpoints(self, checkpoints: Checkpoints) -> PeerDir:
         """Rewrite the checkpoints file, durably."""

@@ -12,11 +12,14 @@ from goldcopy.compat.peerdir import PeerDir, read_peer_dir, read_text, refuse_in
 from goldcopy.compat.prepare_mysql import check_base, check_recovery, finish_mysql, take_over_manifest
 from goldcopy.errors import BackupInvalid, UsageError
 from goldcopy.events import Emit, Note, Phase, Warn
+from goldcopy.image.manifest import KEYS_NAME
 from goldcopy.restore.check_tables import check_tables
-from goldcopy.restore.durable import write_file
+from goldcopy.restore.durable import replace_copy, write_file
 from goldcopy.restore.export import export_tables
 from goldcopy.restore.inplace import Overlay, replace_directory
-from goldcopy.restore.preconditions import check_key_files, wait_for_other_server
+from goldcopy.restore.key_files import KEY_FILE, check_key_files, key_ids_in
+from goldcopy.restore.keys import NO_KEYS, KeyOptions
+from goldcopy.restore.preconditions import wait_for_other_server
 from goldcopy.restore.recovery import RecoveryOptions
 from goldcopy.restore.redo_only import RedoRequest, apply_redo, discard_saved
 from goldcopy.restore.served import Served
@@ -51,6 +54,7 @@ class PrepareRequest:
     mysqld: str = ""
     force_binary: bool = False
     server_options: tuple[str, ...] = ()
+    keys: KeyOptions = NO_KEYS
 
 
 def prepare(request: PrepareRequest, emit: Emit) -> PeerDir:
@@ -70,9 +74,7 @@ def prepare(request: PrepareRequest, emit: Emit) -> PeerDir:
     if increment is not None:
         _check_chain(target, increment, request, emit)
         refuse_packed(increment.directory)
-    check_key_files(dict((increment or target).settings))
-    if target.family == "mysql" and not request.apply_log_only:
-        check_recovery(target, _mysql_options(target, request))
+    _check_keys(target, increment, request)
     wait_for_other_server(target.directory)
     apply_marks(target.directory)
     if increment is not None:
@@ -86,6 +88,16 @@ def prepare(request: PrepareRequest, emit: Emit) -> PeerDir:
         target = target.with_checkpoints(replace(target.checkpoints, backup_type=_ROLLED_BACK))
         export_tables(_served(target, request), emit)
     return target
+
+
+def _check_keys(target: PeerDir, increment: PeerDir | None, request: PrepareRequest) -> None:
+    if target.family == "mysql":
+        if not request.apply_log_only:
+            check_recovery(target, increment, _mysql_options(target, request))
+        return
+    settings = dict((increment or target).settings)
+    ids = key_ids_in(target.tablespaces()) if settings.get(KEY_FILE) else frozenset()
+    check_key_files(settings, ids)
 
 
 def _tell_state(target: PeerDir, emit: Emit) -> None:
@@ -171,10 +183,12 @@ def _overlay(target: PeerDir, increment: PeerDir, request: PrepareRequest, emit:
 
 
 def _replace_engine_files(target: PeerDir, increment: PeerDir) -> None:
-    """What belongs together as a set: Aria's logs, RocksDB's directory."""
+    """What belongs together as a set: Aria's logs, RocksDB's directory; and the keys that travel along."""
     for name in os.listdir(target.directory):
         if name.startswith("aria_log") and not os.path.exists(increment.path(name)):
             os.unlink(target.path(name))
+    if os.path.exists(increment.path(KEYS_NAME)):
+        replace_copy(increment.path(KEYS_NAME), target.path(KEYS_NAME))
     if os.path.isdir(increment.path(ROCKSDB)):
         replace_directory(increment.path(ROCKSDB), target.path(ROCKSDB))
 
@@ -205,7 +219,7 @@ def _mysql_options(target: PeerDir, request: PrepareRequest) -> RecoveryOptions:
     # tables that a filter left out are missing on purpose: recovery must pass over their redo
     level = max(request.force_recovery, _PASS_OVER_MISSING if target.partial else 0)
     return RecoveryOptions(
-        binary=request.mysqld, memory_bytes=request.memory_bytes, force=request.force_binary,
+        binary=request.mysqld, memory_bytes=request.memory_bytes, force=request.force_binary, keys=request.keys,
         extra=(*request.server_options, *([f"--innodb-force-recovery={level}"] if level else [])),
     )  # fmt: skip
 
@@ -269,6 +283,7 @@ def _served(target: PeerDir, request: PrepareRequest) -> Served:
         binary=request.mysqld,
         force_binary=request.force_binary,
         extra=request.server_options,
+        keys=request.keys,
     )
 
 

@@ -27,10 +27,12 @@ def check_base(target: PeerDir, increment: PeerDir) -> None:
         )
 
 
-def check_recovery(target: PeerDir, options: RecoveryOptions) -> None:
+def check_recovery(target: PeerDir, increment: PeerDir | None, options: RecoveryOptions) -> None:
     """Raises Unsupported, UsageError, KeyMissing for what recovery could not do without, before anything is changed."""
-    if target.manifest is not None and target.manifest.state != "prepared":
-        preflight(Image((Member(target.directory, target.manifest),)), options)
+    chain = [d for d in (increment, target) if d is not None]
+    members = [Member(d.directory, d.manifest) for d in chain if d.manifest is not None]
+    if members and members[-1].manifest.state != "prepared":
+        preflight(Image(tuple(members)), options)
 
 
 def finish_mysql(target: PeerDir, options: RecoveryOptions, emit: Emit, *, decide_xa: bool) -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from goldcopy.compat.copyback import CopyBackRequest
 from goldcopy.compat.decompress import DecompressRequest
 from goldcopy.compat.infofiles import Checkpoints
 from goldcopy.compat.options.settings import Settings
-from goldcopy.compat.peerdir import find_file, read_text
+from goldcopy.compat.peerdir import find_file, read_peer_dir, read_text
 from goldcopy.compat.prepare import PrepareRequest
+from goldcopy.compat.session import transition_phrase
 from goldcopy.compat.sinks import cipher_of
-from goldcopy.errors import KeyMissing
+from goldcopy.errors import UsageError
+from goldcopy.image.chain import Image, Member
+from goldcopy.restore.keys import KeyOptions
+from goldcopy.restore.new_key import NewMasterKey
 
 _HUNDRED = 100
 
@@ -30,6 +35,7 @@ def prepare_request(settings: Settings, target_dir: str) -> PrepareRequest:
         parallel=settings.number("parallel"),
         mysqld=settings.text("mysqld"),
         server_options=_server_options(settings),
+        keys=key_options(settings),
     )
 
 
@@ -56,20 +62,19 @@ def _free_memory_bytes() -> int:
 
 
 def _server_options(settings: Settings) -> tuple[str, ...]:
-    """What the recovering server needs of the keys that the command line names."""
-    options = []
-    if settings.face.mariadb:
-        if settings.on_command_line("plugin-dir"):
-            options.append(f"--plugin-dir={settings.text('plugin-dir')}")
-    elif ring := settings.text("keyring-file-data"):
-        if not os.access(ring, os.R_OK):
-            # the plugin would make an empty one
-            raise KeyMissing(
-                f"the keys in --keyring-file-data={ring} cannot be read",
-                hint="bring them there; nothing was changed yet",
-            )
-        options += ["--early-plugin-load=keyring_file.so", f"--keyring-file-data={ring}"]
-    return tuple(options)
+    if settings.face.mariadb and settings.on_command_line("plugin-dir"):
+        return (f"--plugin-dir={settings.text('plugin-dir')}",)
+    return ()
+
+
+def key_options(settings: Settings) -> KeyOptions:
+    """Where the user says that MySQL's keys are."""
+    keyring = settings.text("component-keyring-config") or settings.text("keyring-file-data")
+    return KeyOptions(
+        keyring=os.path.abspath(keyring) if keyring else "",
+        phrase=transition_phrase(settings),
+        plugin_dir=settings.text("xtrabackup-plugin-dir"),
+    )
 
 
 def copy_back_request(settings: Settings, target_dir: str) -> CopyBackRequest:
@@ -87,6 +92,22 @@ def copy_back_request(settings: Settings, target_dir: str) -> CopyBackRequest:
         aria_log_dir=settings.text("aria-log-dir-path"),
         rocksdb_dir=settings.text("rocksdb-datadir"),
     )
+
+
+def new_master_key(settings: Settings, target_dir: str) -> NewMasterKey | None:
+    """``--generate-new-master-key``. Raises UsageError without a keyring for the restored server."""
+    if not settings.flag("generate-new-master-key"):
+        return None
+    found = read_peer_dir(target_dir)
+    keyring = settings.text("component-keyring-config") or settings.text("keyring-file-data")
+    if not keyring or found.manifest is None:
+        raise UsageError(
+            "--generate-new-master-key needs the keyring of the restored server, and a backup of this program",
+            hint="name it with --keyring-file-data or --component-keyring-config",
+        )
+    old = replace(key_options(settings), keyring="")
+    image = Image((Member(found.directory, found.manifest),))
+    return NewMasterKey(image, old, os.path.abspath(keyring), settings.text("mysqld"))
 
 
 def decompress_request(settings: Settings, target_dir: str) -> DecompressRequest:

@@ -48,6 +48,16 @@ def _password(settings: Settings, environ: Mapping[str, str]) -> str:
     return str(given) if given else environ.get("MYSQL_PWD", "")
 
 
+def transition_phrase(settings: Settings) -> str:
+    """--transition-key, asked for where a person sits. Raises UsageError where nobody can be asked."""
+    if not settings.given("transition-key") or settings.text("transition-key"):
+        return settings.text("transition-key")
+    phrase = getpass.getpass("Enter transition key: ") if sys.stdin.isatty() else ""
+    if not phrase:
+        raise UsageError("--transition-key needs a value here", hint="--transition-key=PASSPHRASE")
+    return phrase
+
+
 def _server_key(path: str) -> str:
     if not path:
         return ""

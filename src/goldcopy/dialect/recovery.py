@@ -167,9 +167,8 @@ def _mysql_gtid(task: RecoveryTask) -> list[str]:
 
 
 def _mysql_keys(v: Variables) -> list[str]:
+    """Encryption as the source had it. The keyring is nothing of the dialect's: see ``restore.keys``."""
     options = []
-    if v.get("keyring_file_data"):
-        options += ["--early-plugin-load=keyring_file.so", f"--keyring-file-data={v['keyring_file_data']}"]
     if _is_on(v.get("innodb_redo_log_encrypt", "")):
         options.append("--innodb-redo-log-encrypt=ON")
     if _is_on(v.get("innodb_undo_log_encrypt", "")):
@@ -191,8 +190,6 @@ def mysql57_options(task: RecoveryTask) -> list[str]:
         *_common(task), *_binlog(task), *_mysql_gtid(task), *_grouped_logs(task),
         *_copied(task.variables, "innodb_undo_tablespaces"),
         "--skip-slave-start", "--skip-innodb-doublewrite", "--secure-file-priv=NULL", *_NO_NEW_KEYS,
-        *(["--early-plugin-load=keyring_file.so", f"--keyring-file-data={task.variables['keyring_file_data']}"]
-          if task.variables.get("keyring_file_data") else []),
     ]
 
 

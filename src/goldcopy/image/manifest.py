@@ -16,6 +16,7 @@ from goldcopy.errors import BackupInvalid
 
 MANIFEST_NAME = "goldcopy.manifest"
 REDO_NAME = "goldcopy.redo"
+KEYS_NAME = "goldcopy.keys"
 BINLOG_TAIL_NAME = "goldcopy.binlog_tail"
 _MAGIC = "goldcopy-manifest 1 "
 
@@ -144,6 +145,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     ``base_id``, ``base_path``: the backup an increment was taken against, and where it lay (relative to this
     backup's directory when both have a common parent). ``since``: the base's C0: pages with LSN >= since are here.
+    ``master_key``: name of the newest master key that the source had (MySQL), "" = not told.
     ``state``: ``backup`` until recovery made the directory a clean data directory (``prepared``).
     """
 
@@ -168,6 +170,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     torn_rereads: int = 0
     warnings: tuple[str, ...] = ()
     name: str = ""
+    master_key: str = ""
 
 
 def dump(manifest: Manifest) -> bytearray:

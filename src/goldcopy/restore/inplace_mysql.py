@@ -16,6 +16,7 @@ from goldcopy.events import Emit, Note, Phase
 from goldcopy.image.chain import Image, Member
 from goldcopy.image.manifest import MANIFEST_NAME, REDO_NAME, Manifest, dump, load
 from goldcopy.restore.durable import write_file
+from goldcopy.restore.keys import lent
 from goldcopy.restore.materialise import Placement
 from goldcopy.restore.missing import is_about_missing_table
 from goldcopy.restore.recovery import RecoveryOptions, memory_for, recover
@@ -89,6 +90,7 @@ def _run_again(
     directory: str, manifest: Manifest, options: RecoveryOptions, emit: Emit, *, decide_xa: bool = False
 ) -> None:
     """Start the server on the logs of its own that are there."""
+    options = options.settled()
     dialect = choose(manifest.server.version, force=True)
     binary = find_server_binary(dialect.family, manifest.server.version, options.binary, force=options.force)
     base = os.path.basename(manifest.position.binlog_file).rpartition(".")[0]
@@ -102,7 +104,10 @@ def _run_again(
         *options.extra,
     ]
     log = os.path.join(directory, _LOG_NAME)
-    with RecoveryRun(binary, directory, server_options, log, emit) as run:
+    with (
+        lent(Image((Member(directory, manifest),)), options.keys, binary, directory) as server,
+        RecoveryRun(server.program, directory, [*server_options, *server.options], log, emit) as run,
+    ):
         run.wait_ready()
         if decide_xa:
             rollback_prepared(run.socket_path, emit)

@@ -5,34 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-from goldcopy.errors import KeyMissing, TargetRefused
+from goldcopy.errors import TargetRefused
 
-_KEY_FILES = ("file_key_management_filename", "file_key_management_filekey")
-_FILE_PREFIX = "FILE:"
 _PATIENCE_S = 60.0
 _GRACE_S = 10.0
 _POLL_S = 0.1
 _LOG_PREFIX = "goldcopy-"
-
-
-def check_key_files(
-    settings: Mapping[str, str],
-    hint: str = "bring the file there, or change that line of backup-my.cnf; nothing was changed yet",
-) -> None:
-    """Raises KeyMissing when a key file that the settings name cannot be read here."""
-    for name in _KEY_FILES:
-        value = settings.get(name, "")
-        if name.endswith("_filekey") and not value.upper().startswith(_FILE_PREFIX):
-            # a pass phrase, not the name of a file
-            continue
-        path = value[len(_FILE_PREFIX) :] if value.upper().startswith(_FILE_PREFIX) else value
-        if path and not os.access(path, os.R_OK):
-            raise KeyMissing(
-                f"the backup is encrypted and its keys are in {path} ({name}), which cannot be read here",
-                hint=hint,
-            )
 
 
 def wait_for_other_server(directory: str, patience_s: float = _PATIENCE_S) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from goldcopy.dialect import Dialect, choose
 from goldcopy.errors import RecoveryFailed
@@ -14,9 +14,10 @@ from goldcopy.formats import Lsn
 from goldcopy.formats.redo import Window
 from goldcopy.image.chain import Image
 from goldcopy.image.manifest import BINLOG_TAIL_NAME, Manifest, Position, Space
+from goldcopy.restore.key_files import KEY_FILE, check_key_files, mariadb_key_ids
+from goldcopy.restore.keys import NO_KEYS, KeyOptions, check_keys, lent, named_in
 from goldcopy.restore.materialise import Placement, check_stored
 from goldcopy.restore.missing import is_about_missing_table
-from goldcopy.restore.preconditions import check_key_files
 from goldcopy.restore.redo_files import lay_logs
 from goldcopy.restore.remote import Remote, confined, shown
 from goldcopy.server.process import RecoveryRun, find_server_binary
@@ -60,12 +61,21 @@ def memory_for(redo_bytes: int, asked_bytes: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class RecoveryOptions:
-    """``binary``: the server to run, "" = find one. ``memory_bytes``: 0 = chosen. ``extra``: server options."""
+    """``binary``: the server to run, "" = find one. ``memory_bytes``: 0 = chosen. ``extra``: server options.
+
+    A keyring that is named among the server options counts as named in ``keys``.
+    """
 
     binary: str = ""
     memory_bytes: int = 0
     extra: tuple[str, ...] = ()
     force: bool = False
+    keys: KeyOptions = NO_KEYS
+
+    def settled(self) -> RecoveryOptions:
+        """With the keyring in its place: the server is never given the user's own file."""
+        keyring, extra = named_in(self.extra)
+        return replace(self, extra=extra, keys=replace(self.keys, keyring=self.keys.keyring or keyring))
 
 
 def preflight(image: Image, options: RecoveryOptions) -> None:
@@ -75,11 +85,16 @@ def preflight(image: Image, options: RecoveryOptions) -> None:
     """
     server = image.newest.server
     family = choose(server.version, force=True).family
-    find_server_binary(family, server.version, options.binary, force=options.force)
+    binary = find_server_binary(family, server.version, options.binary, force=options.force)
+    if family == "mysql":
+        check_keys(image, options.settled().keys, binary)
+        return
     given = (option.lstrip("-").partition("=") for option in options.extra)
     asked = {name.replace("-", "_").removeprefix("loose_"): value for name, _, value in given}
+    settings = {**server.variables, **asked}
     check_key_files(
-        {**server.variables, **asked}, hint="bring it there, or name its place: --server-option NAME=PATH"
+        settings, mariadb_key_ids(image) if settings.get(KEY_FILE) else frozenset(),
+        hint="bring it there, or name its place: --server-option NAME=PATH",
     )
 
 
@@ -88,7 +103,7 @@ def recover(image: Image, placement: Placement, options: RecoveryOptions, emit: 
 
     Raises RecoveryFailed, with the server's own words, unless the server says that it recovered all of it.
     """
-    manifest, datadir = image.newest, placement.datadir
+    manifest, datadir, options = image.newest, placement.datadir, options.settled()
     dialect = choose(manifest.server.version, force=True)
     binary = find_server_binary(dialect.family, manifest.server.version, options.binary, force=options.force)
     emit(Phase("recover", f"crash recovery by {binary}"))
@@ -108,9 +123,11 @@ def recover(image: Image, placement: Placement, options: RecoveryOptions, emit: 
         *options.extra,
     ]
     log = os.path.join(datadir, LOG_NAME)
-    with _own_files_only(manifest, placement, binary) as program, RecoveryRun(
-        program, datadir, server_options, log, emit
-    ) as run:
+    with (
+        lent(image, options.keys, binary, datadir) as server,
+        _own_files_only(manifest, placement, server.program) as program,
+        RecoveryRun(program, datadir, [*server_options, *server.options], log, emit) as run,
+    ):
         run.wait_ready()
         run.stop()
         result = _judge(dialect, manifest, run, binary, emit)

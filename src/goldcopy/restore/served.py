@@ -13,6 +13,9 @@ from pymysql.cursors import Cursor
 from goldcopy.dialect import choose
 from goldcopy.errors import RecoveryFailed
 from goldcopy.events import Emit
+from goldcopy.image.chain import Image, Member
+from goldcopy.image.manifest import MANIFEST_NAME, load
+from goldcopy.restore.keys import NO_KEYS, KeyOptions, Lent, lent
 from goldcopy.restore.redo_only import server_options
 from goldcopy.restore.remote import confined
 from goldcopy.server.process import RecoveryRun, find_server_binary
@@ -43,6 +46,7 @@ class Served:
     """A recovered directory. ``settings``: of backup-my.cnf, or the source's variables by name.
 
     ``memory_bytes``: buffer pool. ``binary``, ``force_binary``: see ``find_server_binary``. ``extra``: server options.
+    ``keys``: of MySQL.
     """
 
     directory: str
@@ -52,6 +56,7 @@ class Served:
     binary: str = ""
     force_binary: bool = False
     extra: tuple[str, ...] = ()
+    keys: KeyOptions = NO_KEYS
 
     @property
     def mysqld(self) -> str:
@@ -74,13 +79,22 @@ class Served:
         before = set(os.listdir(self.directory))
         log = os.path.join(self.directory, log_name)
         try:
-            with confined(self.directory, self.mysqld) as program, RecoveryRun(
-                program, self.directory, command, log, emit
-            ) as run:
+            with (
+                self._with_keys() as server,
+                confined(self.directory, server.program) as program,
+                RecoveryRun(program, self.directory, [*command, *server.options], log, emit) as run,
+            ):
                 run.wait_ready()
                 yield run
         finally:
-            _tidy(self.directory, before)
+            tidy(self.directory, before)
+
+
+    def _with_keys(self) -> contextlib.AbstractContextManager[Lent]:
+        if not os.path.exists(os.path.join(self.directory, MANIFEST_NAME)):
+            return contextlib.nullcontext(Lent(self.mysqld))
+        image = Image((Member(self.directory, load(self.directory)),))
+        return lent(image, self.keys, self.mysqld, self.directory)
 
 
 @contextlib.contextmanager
@@ -104,7 +118,8 @@ def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _tidy(directory: str, before: set[str]) -> None:
+def tidy(directory: str, before: set[str]) -> None:
+    """Take away what only a run has made, but for tablespaces and logs."""
     keep = ("ib_logfile", "undo", "aria_log", "#innodb_redo", "ibtmp")
     for name in set(os.listdir(directory)) - before:
         path = os.path.join(directory, name)

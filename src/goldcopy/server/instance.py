@@ -10,6 +10,7 @@ from functools import cached_property
 from goldcopy.dialect import Dialect, choose
 from goldcopy.errors import GoldcopyError, ServerRefused
 from goldcopy.formats import Lsn
+from goldcopy.formats.keys.ring import INNODB_PREFIX, newest
 from goldcopy.options import Connection
 from goldcopy.server import fileid
 from goldcopy.server.facts import ServerFacts, facts_of, key_files
@@ -152,6 +153,16 @@ class Instance(contextlib.AbstractContextManager["Instance"]):
                 return {}
             raise
         return {str(k).lower(): str(v) for k, v in rows}
+
+    def master_key(self) -> str:
+        """Name of the newest InnoDB master key that this server has made (MySQL 8.0.16+), "" where it tells none."""
+        try:
+            rows = self.session.rows("SELECT KEY_ID FROM performance_schema.keyring_keys")
+        except GoldcopyError as e:
+            if number_of(e) in _NO_SUCH_TABLE:
+                return ""
+            raise
+        return newest((str(name) for (name,) in rows), INNODB_PREFIX + self.variables.get("server_uuid", ""))
 
     @cached_property
     def key_files(self) -> frozenset[str]:

@@ -223,6 +223,7 @@ def failure(log: str, what: str) -> GoldcopyError:
         return NoSpace(message, hint="make room on the target's file system and run it again")
     if any(w in text for w in _KEY_WORDS):
         return KeyMissing(
-            message, hint="give the recovering server its keys: --server-option, as in the source's configuration"
+            message,
+            hint="give it the source's keys: --keyring (MySQL), or --server-option, as in the source's configuration",
         )
     return RecoveryFailed(message)

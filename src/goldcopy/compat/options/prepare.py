@@ -9,7 +9,6 @@ from goldcopy.compat.options.declare import (
     ignored,
     number,
     of_server,
-    refused,
     size,
     valued,
 )
@@ -54,39 +53,41 @@ OPTIONS: tuple[Option, ...] = (
             variants=(Variant(R.MB, arg=Arg.OPTIONAL, maximum=1),),
         )
     ),
-    refused(
-        valued(
-            "transition-key",
-            R.XB,
-            "Tablespace keys stay as the server encrypted them, by its master key: leave this out, and have the"
-            " server's keyring at hand for --prepare and for the restored server.",
-            arg=Arg.OPTIONAL,
-            bare="",
-            secret=True,
-        )
+    valued(
+        "transition-key",
+        R.XB,
+        "With --backup: the server's master keys travel in the backup, encrypted with this pass phrase; with --prepare"
+        " and --copy-back --generate-new-master-key: take them from there. Without a value it is asked for.",
+        arg=Arg.OPTIONAL,
+        bare="",
+        secret=True,
     ),
-    refused(
+    ignored(
         flag(
             "generate-transition-key",
             R.XB,
-            "See --transition-key: the server's own keyring is what is needed.",
+            "No further key is put into the server's keyring: whoever has that keyring has the server's master keys,"
+            " and --prepare needs no others.",
         )
     ),
-    refused(
-        flag(
-            "generate-new-master-key",
-            R.XB,
-            "Run ALTER INSTANCE ROTATE INNODB MASTER KEY on the restored server instead.",
-        )
+    flag(
+        "generate-new-master-key",
+        R.XB,
+        "With --copy-back and --move-back: have the restored server encrypted with a new master key, put into the"
+        " keyring that --keyring-file-data or --component-keyring-config names.",
     ),
-    valued("keyring-file-data", R.XB, "The keyring_file plugin's file.", arg=Arg.OPTIONAL),
-    ignored(
-        valued(
-            "component-keyring-config",
-            R.XB8,
-            "The server's binary recovers, and reads the configuration of its keyring component from its own places.",
-            arg=Arg.OPTIONAL,
-        )
+    valued(
+        "keyring-file-data",
+        R.XB,
+        "A keyring file, of the plugin or the component: the source's with --prepare, the restored server's with"
+        " --generate-new-master-key. It is read only; the recovering server is lent a copy.",
+        arg=Arg.OPTIONAL,
+    ),
+    valued(
+        "component-keyring-config",
+        R.XB8,
+        "A configuration of component_keyring_file, naming such a keyring file.",
+        arg=Arg.OPTIONAL,
     ),
     valued(
         "component-keyring-file-config",
@@ -102,12 +103,10 @@ OPTIONS: tuple[Option, ...] = (
             "The restored server re-encrypts with --generate-new-master-key.",
         )
     ),
-    ignored(
-        valued(
-            "xtrabackup-plugin-dir",
-            R.XB,
-            "Keyring plugins are loaded by the server's binary, from its own directory.",
-        )
+    valued(
+        "xtrabackup-plugin-dir",
+        R.XB,
+        "Where the recovering server finds its keyring component or plugin, if not in its own directory.",
     ),
     ignored(valued("plugin-load", R.XB, "Plugins that recovery needs are taken from the backup's own record.")),
     of_server(valued("plugin-dir", R.MB, "With --prepare: where the server's binary finds its plugins.")),

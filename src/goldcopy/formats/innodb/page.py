@@ -98,6 +98,14 @@ def _mariadb_encrypted(page0: bytes | memoryview) -> bool:
     return at > 0 and at + 28 <= len(data) and data[at + 6] == 1 and u32(data, at + 24) != 0
 
 
+def mariadb_key_id(page0: bytes | memoryview) -> int:
+    """The number of the key that MariaDB encrypts a tablespace with, 0 where it does not."""
+    data = bytes(page0)
+    if not _mariadb_encrypted(data):
+        return 0
+    return u32(data, data.find(_MARIADB_CRYPT_MAGIC) + 28)
+
+
 def is_unwritten(page0: bytes | memoryview) -> bool:
     """Whether page 0 was never written: the tablespace was created a moment ago and is in the redo only."""
     return bytes(page0[:MIN_PAGE_BYTES]) == _BLANK_4K[: len(page0)]
