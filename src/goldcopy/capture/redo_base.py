@@ -134,6 +134,6 @@ def checkpoints(fd: int, layout: Layout) -> list[Checkpoint]:
 def refuse_disabled(header: Header) -> None:
     if header.redo_disabled:
         raise Unsupported(
-            "redo logging is switched off on this server: no hot backup is possible",
+            "Redo logging is disabled, cannot take consistent backup",
             hint="ALTER INSTANCE ENABLE INNODB REDO_LOG",
         )

@@ -126,6 +126,9 @@ def check_combinations(settings: Settings) -> None:
             "consistent with the backup data.",
             hint="leave --no-lock out, or add --safe-slave-backup",
         )
+    held = settings.given("lock-ddl") and settings.text("lock-ddl").upper() != "OFF"
+    if held and settings.flag("lock-ddl-per-table"):
+        raise UsageError("--lock-ddl and --lock-ddl-per-table are mutually exclusive", hint="give one of them")
     given = [n for n in _INCREMENTAL if settings.text(n)]
     if given and settings.face.positional and not settings.flag("incremental"):
         raise UsageError(

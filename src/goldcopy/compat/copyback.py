@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from goldcopy.compat.binlog_home import binlog_home
 from goldcopy.compat.ddlmarks import DEL, NEW, REN, marks
 from goldcopy.compat.increments import PACKED, ROCKSDB, entries, spec_path
 from goldcopy.compat.infofiles import CONFIG_NAME, TABLESPACES_NAME, Checkpoints, parse_tablespaces
@@ -36,7 +37,7 @@ class CopyBackRequest:
     """Where things go. Relative places are relative to ``datadir``; "" = the data directory itself.
 
     ``data_file_path``: innodb_data_file_path of the server; its files may be absolute. ``parallel``: files at a time.
-    ``force_non_empty``: --force-non-empty-directories.
+    ``force_non_empty``: --force-non-empty-directories. ``log_bin``, ``log_bin_index``: of the server, for MySQL.
     """
 
     target_dir: str
@@ -50,14 +51,17 @@ class CopyBackRequest:
     log_dir: str = ""
     aria_log_dir: str = ""
     rocksdb_dir: str = ""
+    log_bin: str = ""
+    log_bin_index: str = ""
 
 
 @dataclass(frozen=True)
 class Errand:
-    """One file: from where to where, both absolute."""
+    """One file: from where to where, both absolute. ``text``: what the target becomes instead of a copy."""
 
     source: str
     target: str
+    text: str = ""
 
 
 def copy_back(request: CopyBackRequest, emit: Emit, new_key: NewMasterKey | None = None) -> int:
@@ -159,14 +163,19 @@ def _same(errand: Errand) -> bool:
 
 
 def _plan(home: str, request: CopyBackRequest) -> list[Errand]:
-    remote = {**_by_link(home), **_by_map(home)}
+    remote = {**_by_link(home), **_by_map(home, request)}
     system = _system_files(home, request)
+    binlog = binlog_home(home, request.datadir, request.log_bin, request.log_bin_index)
     plan = []
     packed = set()
     for path in entries(home):
         plain = _unpacked(path)
         if plain != path:
             packed.add(plain)
+        elif binlog and path == binlog.index_name:
+            plan.append(Errand(os.path.join(home, path), binlog.index, binlog.entry + "\n"))
+        elif binlog and path == binlog.name:
+            plan.append(Errand(os.path.join(home, path), binlog.path))
         elif _goes(path):
             plan.append(Errand(os.path.join(home, path), remote.get(path) or _place(path, system, request)))
     missing = packed - {os.path.relpath(errand.source, home) for errand in plan}
@@ -235,12 +244,21 @@ def _by_link(home: str) -> dict[str, str]:
     return found
 
 
-def _by_map(home: str) -> dict[str, str]:
-    """Tablespaces that MySQL 8.0+ keeps elsewhere, from the map that the backup has of them."""
+def _by_map(home: str, request: CopyBackRequest) -> dict[str, str]:
+    """Tablespaces that MySQL 8.0+ keeps elsewhere, from the map that the backup has of them.
+
+    What lay in the source's directory of undo tablespaces goes into the target's.
+    """
     text = read_text(os.path.join(home, TABLESPACES_NAME))
-    if not text:
-        return {}
-    return {f"{s.tablespace_name}.ibd": s.file_name for s in parse_tablespaces(text) if not s.undo}
+    settings = dict(parse_settings(read_text(os.path.join(home, CONFIG_NAME))))
+    undo_then = os.path.normpath(settings.get("innodb_undo_directory", ""))
+    found = {}
+    for space in parse_tablespaces(text) if text else ():
+        place = space.file_name
+        if space.undo and os.path.dirname(place) == undo_then:
+            place = _under(request.datadir, request.undo_dir, os.path.basename(place))
+        found[space.tablespace_name + (".ibu" if space.undo else ".ibd")] = place
+    return found
 
 
 def _rocksdb(home: str, request: CopyBackRequest) -> Iterator[Errand]:
@@ -299,7 +317,9 @@ class _Carrier(contextlib.AbstractContextManager["_Carrier"]):
     def carry(self, errand: Errand) -> None:
         self._emit(Note(f"{'Moving' if self._move else 'Copying'} {errand.source} to {errand.target}"))
         try:
-            if not (self._move and self._rename(errand)):
+            if errand.text:
+                self._write(errand)
+            elif not (self._move and self._rename(errand)):
                 self._copy(errand)
         except FileExistsError:
             raise TargetRefused(f"Can't create file '{errand.target}' (errno: 17 \"File exists\")") from None
@@ -334,6 +354,13 @@ class _Carrier(contextlib.AbstractContextManager["_Carrier"]):
                 os.close(target)
         finally:
             os.close(source)
+
+    def _write(self, errand: Errand) -> None:
+        with open(errand.target, "x", encoding="utf-8", errors="surrogateescape") as out:
+            self._files.append(errand.target)
+            out.write(errand.text)
+        if self._move:
+            self._used_up.append(errand.source)
 
     def settle(self, datadir: str) -> None:
         """All is there: make it durable, then let go of what was moved across file systems."""

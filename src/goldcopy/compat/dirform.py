@@ -164,9 +164,9 @@ class DirectoryForm:
         )
 
     def _binlog(self, manifest: Manifest) -> None:
-        """MySQL: the last binlog up to the backup's position, and an index of it alone."""
+        """XtraBackup 8.0 and newer: the last binlog up to the backup's position, and an index of it alone."""
         name = manifest.position.binlog_file
-        if self._peer.mariadb or not (manifest.binlog_tail and name):
+        if not (self._peer.keeps_binlog and manifest.binlog_tail and name):
             return
         out = self._sink.put_file(name)
         with open(self._facts.binlog_path(name), "rb") as f:

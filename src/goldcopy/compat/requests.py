@@ -91,6 +91,8 @@ def copy_back_request(settings: Settings, target_dir: str) -> CopyBackRequest:
         log_dir=settings.text("innodb-log-group-home-dir"),
         aria_log_dir=settings.text("aria-log-dir-path"),
         rocksdb_dir=settings.text("rocksdb-datadir"),
+        log_bin=settings.text("log-bin"),
+        log_bin_index=settings.text("log-bin-index"),
     )
 
 

@@ -37,7 +37,8 @@ class Peer:
     ``config_subject``: the two comments of backup-my.cnf; ``config_keys`` its settings in order, with the value
     where the server is not asked for it. ``prepared_type``: backup_type after the last prepare.
     ``source_word``: MASTER or SOURCE in CHANGE ... TO. ``statement_end``: of such a statement. ``redo_name``: the
-    copied redo log.
+    copied redo log. ``tablespace_map``: files outside the data directory are listed. ``keeps_binlog``: the last binlog
+    is in the backup, and a restored server goes on after it.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Peer:
     source_word: str = "MASTER"
     statement_end: str = ";"
     tablespace_map: bool = False
+    keeps_binlog: bool = False
     redo_name: str = "xtrabackup_logfile"
 
     @property
@@ -165,6 +167,7 @@ PEERS: tuple[Peer, ...] = (
         config_keys=_XB8_CONFIG,
         source_word="SOURCE",
         tablespace_map=True,
+        keeps_binlog=True,
     ),
     _mysql(
         "XtraBackup 8.4",
@@ -174,6 +177,7 @@ PEERS: tuple[Peer, ...] = (
         config_keys=_XB8_CONFIG,
         source_word="SOURCE",
         tablespace_map=True,
+        keeps_binlog=True,
     ),
     _mysql(
         "XtraBackup 8.0",
@@ -182,6 +186,7 @@ PEERS: tuple[Peer, ...] = (
         info_keys=_info(last=("encrypted",)),
         config_keys=_XB8_CONFIG,
         tablespace_map=True,
+        keeps_binlog=True,
     ),
     _mysql(
         "XtraBackup 2.4",

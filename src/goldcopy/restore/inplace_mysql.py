@@ -27,6 +27,7 @@ from goldcopy.server.process import RecoveryRun, find_server_binary
 PEER_REDO_NAME = "xtrabackup_logfile"
 RECOVERING_NAME = "goldcopy.recovering"
 _LOG_NAME = "goldcopy-recovery.log"
+_KEPT = ".goldcopy-kept"
 
 
 def take_over(directory: str, newest: Manifest) -> None:
@@ -48,6 +49,8 @@ def recover_in_place(directory: str, options: RecoveryOptions, emit: Emit, *, de
     """
     manifest = load(directory)
     mark = os.path.join(directory, RECOVERING_NAME)
+    binlog = _binlog_files(manifest)
+    _set_aside(directory, binlog)
     if manifest.state == "prepared":
         emit(Note("the directory has been recovered before"))
     elif os.path.exists(mark):
@@ -57,10 +60,29 @@ def recover_in_place(directory: str, options: RecoveryOptions, emit: Emit, *, de
         _begin(directory, manifest, options, emit)
     if decide_xa:
         _run_again(directory, manifest, options, emit, decide_xa=True)
+    _put_back(directory, binlog)
     finished = msgspec.structs.replace(resum(manifest, directory), state="prepared", binlog_tail=0)
     write_file(os.path.join(directory, MANIFEST_NAME), dump(finished))
     if os.path.exists(mark):
         os.unlink(mark)
+
+
+def _binlog_files(manifest: Manifest) -> tuple[str, ...]:
+    name = os.path.basename(manifest.position.binlog_file)
+    return (name, name.rpartition(".")[0] + ".index") if name else ()
+
+
+def _set_aside(directory: str, names: tuple[str, ...]) -> None:
+    """The binlog that restored servers go on with: the recovering server writes one of the same name."""
+    for path in (os.path.join(directory, name) for name in names):
+        if os.path.exists(path) and not os.path.exists(path + _KEPT):
+            os.rename(path, path + _KEPT)
+
+
+def _put_back(directory: str, names: tuple[str, ...]) -> None:
+    for path in (os.path.join(directory, name) for name in names):
+        if os.path.exists(path + _KEPT):
+            os.replace(path + _KEPT, path)
 
 
 def _begin(directory: str, manifest: Manifest, options: RecoveryOptions, emit: Emit) -> None:

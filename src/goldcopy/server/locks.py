@@ -269,6 +269,7 @@ class SafeReplica(contextlib.AbstractContextManager["SafeReplica"]):
                 self._stopped.append(channel)
                 self._say(self._instance.session, self._words.stop_sql, channel)
             if self._open_temp_tables() == 0:
+                self._emit(Note("Slave is safe to backup."))
                 return
             if time.monotonic() >= deadline:
                 raise ServerRefused(

@@ -138,9 +138,9 @@ def test_new_and_old_names_work_alone_and_are_refused_together(old, new):
     assert parse(X, [new]).value(name) == (parse(X, [old]).value(name) if "=" not in new else "/c")
     assert new.partition("=")[0] in texts(parse(X, [old]))[0]
     assert not texts(parse(X, [new]))
-    with pytest.raises(OptionError, match="two names of one option"):
+    with pytest.raises(OptionError, match="are the same option; pass only one"):
         parse(X, [old, new])
-    with pytest.raises(OptionError, match="two names of one option"):
+    with pytest.raises(OptionError, match="are the same option; pass only one"):
         parse(X, [new, old])
 
 

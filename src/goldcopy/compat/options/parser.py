@@ -249,14 +249,13 @@ class _Reader:
                 raise OptionError(f"--{g.option.name} is refused: {why}")
             if g.option.exclusive and any(h.option.name == g.option.alias_of for h in self.given):
                 raise OptionError(
-                    f"--{g.option.alias_of} and --{g.option.name} are two names of one option",
-                    hint="give one of them",
+                    f"--{g.option.alias_of} and --{g.option.name} are the same option; pass only one"
                 )
 
     def _say_what_is_renamed(self) -> None:
         newer = {o.alias_of: o.name for o in self.options if o.exclusive}
         for old in dict.fromkeys(g.option.name for g in self.given if g.option.name in newer):
-            text = f"--{old} is deprecated: XtraBackup 9.7.2 and newer call it --{newer[old]}"
+            text = f"--{old} is deprecated and will be removed in a future release. Please use --{newer[old]} instead."
             self.notes.append(Warn("renamed-option", text))
 
     def _resolved(self, given: Given) -> Given:
