@@ -92,7 +92,7 @@ def copy_back(request: CopyBackRequest, emit: Emit, new_key: NewMasterKey | None
 
 
 def _places(home: str, request: CopyBackRequest) -> Places:
-    remote = {os.path.dirname(path) for path in (*_by_link(home).values(), *_by_map(home).values())}
+    remote = {os.path.dirname(path) for path in (*_by_link(home).values(), *_by_map(home, request).values())}
     return Places(
         datadir=os.path.abspath(request.datadir),
         system_files=tuple(_system_files(home, request).values()),
