@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,12 +33,16 @@ PHRASE = "an exceedingly long phrase"
 def encrypted(request: pytest.FixtureRequest, lab_dir: Path) -> tuple[LabServer, Ring]:
     """A running server with encrypted tables, redo and undo, and the dictionary's tablespace."""
     name, ring_of = SERVERS[request.param]
-    return started(name, lab_dir, ring_of)
+    return started(name, lab_dir, ring_of, "--binlog-encryption=ON")
 
 
-def started(name: str, lab_dir: Path, ring_of: Callable[[str, Path], Ring] = keys.ring_for) -> tuple[LabServer, Ring]:
+def started(
+    name: str, lab_dir: Path, ring_of: Callable[[str, Path], Ring] = keys.ring_for, *options: str
+) -> tuple[LabServer, Ring]:
+    """A server with a keyring, and all its tables encrypted."""
     need(name)
     ring = ring_of(name, lab_dir / "keys")
+    ring = replace(ring, options=(*ring.options, *options))
     server = LabServer(name, lab_dir / "source", ring.options, binary=ring.binary).create().start()
     with_rows(server)
     server.sql("ALTER TABLE d.t ENCRYPTION = 'Y'", "ALTER TABLESPACE mysql ENCRYPTION = 'Y'")
@@ -65,6 +71,7 @@ def state(directory: Path) -> dict[Path, tuple[int, int]]:
     return {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in directory.rglob("*")}
 
 
+@pytest.mark.parametrize("encrypted", ["8.0 plugin", "9.7 component"], indirect=True)
 def test_keys_are_looked_at_before_anything_is_written(encrypted: tuple[LabServer, Ring], lab_dir: Path) -> None:
     """Missing, older than the backup, of the same name but another key; then a copy elsewhere, by any program."""
     server, ring = encrypted
@@ -113,7 +120,7 @@ def test_keys_travel_under_a_pass_phrase_and_are_replaced_at_the_end(
     back_up(server, one, sealed, f"--incremental-basedir={full}")
     want = checksum(server)
     server.stop()
-    secrets = [k.secret for k in keys.parse_ring(ring.file.read_bytes())]
+    secrets = [k.secret for k in keys.parse_ring(ring.file.read_bytes()) if k.kind == "AES" and any(k.secret[9:])]
     for path in (p for d in (full, one) for p in d.rglob("*") if p.is_file()):
         data = path.read_bytes()
         assert not [s for s in secrets if s in data or s.hex().upper().encode() in data], path
@@ -129,14 +136,47 @@ def test_keys_travel_under_a_pass_phrase_and_are_replaced_at_the_end(
     ours(*call, f"--incremental-dir={one}", sealed)
 
     copy = LabServer(server.name, lab_dir / "copy", ring.options, binary=ring.binary)
-    ours(
-        "xtrabackup", "--no-defaults", "--copy-back", f"--target-dir={full}", f"--datadir={copy.datadir}", sealed,
-        "--generate-new-master-key", f"--mysqld={plain_binary(server)}", *new_keyring(ring, lab_dir),
-    )
-    assert len(keys.parse_ring(ring.file.read_bytes())) == 1
+    mode = "--copy-back" if server.name == "mysql-9.7" else "--move-back"
+    bring = (
+        "xtrabackup", "--no-defaults", mode, f"--target-dir={full}", f"--datadir={copy.datadir}",
+        "--generate-new-master-key", f"--mysqld={plain_binary(server)}",
+    )  # fmt: skip
+    before = state(full)
+    assert "keyring of the restored server" in ours(*bring, sealed, status=1).stderr
+    assert "needs the key" in ours(*bring, *new_keyring(ring, lab_dir), status=1).stderr
+    assert state(full) == before
+    assert not copy.datadir.exists()
+    ours(*bring, sealed, *new_keyring(ring, lab_dir))
+    innodb = [k.name for k in keys.parse_ring(ring.file.read_bytes()) if k.name.startswith("INNODBKey-")]
+    assert len(innodb) == 1
     assert checksum(copy.start()) == want
     copy.sql(ROTATE)
     assert not copy.errors()
+
+
+def test_the_master_key_is_rotated_all_the_time(lab_dir: Path) -> None:
+    """Pages, redo header and redo then name different keys."""
+    server, ring = started("mysql-9.7", lab_dir, keys.component_for)
+    stopped = threading.Event()
+
+    def rotate() -> None:
+        while not stopped.is_set():
+            server.sql(ROTATE, ROWS)
+
+    thread = threading.Thread(target=rotate)
+    thread.start()
+    try:
+        program.backup(server, lab_dir / "b", None, "--throttle-mb", "30")
+        program.backup(server, lab_dir / "i", lab_dir / "b")
+    finally:
+        stopped.set()
+        thread.join()
+    for number, backup in enumerate(("b", "i")):
+        copy = program.restore(server, lab_dir / backup, lab_dir / f"r{number}", options=ring.options)
+        with copy.start():
+            assert copy.sql("CHECK TABLE d.t")[0][3] == "OK"
+            assert int(copy.value("SELECT COUNT(*) FROM d.t")) % 700 == 0
+            assert not copy.errors()
 
 
 def new_keyring(ring: Ring, lab_dir: Path) -> tuple[str, ...]:

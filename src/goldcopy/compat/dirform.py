@@ -170,7 +170,7 @@ class DirectoryForm:
             return
         out = self._sink.put_file(name)
         with open(self._facts.binlog_path(name), "rb") as f:
-            left = manifest.position.binlog_position
+            left = manifest.binlog_tail
             while left and (data := f.read(min(left, _TAIL_READ_BYTES))):
                 out.write(data)
                 left -= len(data)

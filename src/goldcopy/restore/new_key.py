@@ -53,8 +53,8 @@ class NewMasterKey:
         self._dialect = choose(version, force=True)
         self._binary = find_server_binary(self._dialect.family, version, binary)
         self._installed = installed(self._binary, old.plugin_dir)
-        self._old = self._old_keys(old, keyring)
         self._path, self._component = home_of(keyring)
+        self._old = self._old_keys(old, keyring)
 
     def _old_keys(self, old: KeyOptions, keyring: str) -> tuple[Key, ...]:
         """Where the user says, or in the new keyring if it is the source's own, or where the source had them."""
