@@ -72,9 +72,11 @@ def needed(image: Image) -> tuple[Wrapped, ...]:
 
 def _of_space(source: SpaceSource) -> Wrapped | None:
     page0 = newest_page0(source)
+    if len(page0) < source.space.page_size:
+        return None
     try:
         shape = geometry(page0, "mysql")
-    except (ValueError, IndexError):
+    except ValueError:
         return None
     return wrapped_at(page0, info_offset(shape.page_size, shape.logical_size))
 
