@@ -37,7 +37,7 @@ def binlog_home(home: str, datadir: str, log_bin: str, log_bin_index: str) -> Bi
     datadir = os.path.abspath(datadir)
     base = os.path.join(datadir, os.path.splitext(log_bin)[0] or index_name.removesuffix(_INDEX))
     path = os.path.join(os.path.dirname(base), name)
-    index = os.path.join(datadir, log_bin_index or base)
+    index = os.path.join(datadir, log_bin_index or os.path.splitext(base)[0])
     at_home = os.path.dirname(path) == datadir
     return BinlogHome(
         name, index_name, os.path.normpath(path), os.path.normpath(index.removesuffix(_INDEX) + _INDEX),

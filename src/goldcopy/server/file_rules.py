@@ -83,8 +83,8 @@ class Layout:
     def _is_log(self, path: str) -> bool:
         found = _BINLOG.fullmatch(path)
         if found is None:
-            # --log-bin=a.b.c makes MySQL write one binlog without a number: a.b
-            return path in self.log_bases
+            # --log-bin=a.b.c makes MySQL write one binlog without a number: a.b, while it calls the base name a
+            return os.path.splitext(path)[0] in self.log_bases
         # a relay log of a named channel is called BASE-channel.NNNNNN
         return any(found["base"] == base or found["base"].startswith(base + "-") for base in self.log_bases)
 
