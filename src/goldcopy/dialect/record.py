@@ -29,6 +29,7 @@ class Dialect:
     the binlog position of its last commit, and tells it when it recovers. ``legacy_checksums``: pages carry
     the ``innodb`` checksum by default. ``remote_files_sql``: lists tablespace files outside the data directory (one
     column, absolute paths), "" where ``.isl`` files tell. ``server_uuid``: the server's data has a uuid of its own.
+    ``renames_by_name``: its recovery replays renames of files by name, whatever they have become since.
     ``exact_binary``: only a binary of the very same version may touch the files, since another one upgrades them.
     """
 
@@ -52,6 +53,7 @@ class Dialect:
     remote_files_sql: str = ""
     server_uuid: bool = False
     exact_binary: bool = False
+    renames_by_name: bool = False
 
     def check_redo_layout(self, layout: str) -> None:
         """Raises ServerRefused when the redo log on disk is not one that such a server writes."""

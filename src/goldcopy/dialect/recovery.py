@@ -239,7 +239,7 @@ MYSQL_57 = RecoveryPlan(mysql57_options, _SCANNED, _LAST_BINLOG_OLD, _NO_RELAY_L
 MYSQL_80_OLD = RecoveryPlan(mysql80_old_options, _SCANNED, None, _NO_RELAY_LOG)
 MYSQL_80 = RecoveryPlan(mysql80_options, _SCANNED, None, _NO_RELAY_LOG)
 
-_ERROR_LINE = re.compile(r"\[(?:ERROR|FATAL)\]|mysqld got signal|mariadbd got signal|Assertion failure")
+_ERROR_LINE = re.compile(r"\[(?:ERROR|FATAL)\]|InnoDB: Error: |mysqld got signal|mariadbd got signal|Assertion failure")
 
 
 def error_lines(text: str) -> list[str]:

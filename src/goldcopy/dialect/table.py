@@ -71,6 +71,7 @@ _MYSQL_56 = replace(
     replica=position.SLAVE_SINGLE,
     recovery=recovery.MYSQL_56,
     binlog_tail=False,
+    renames_by_name=True,
     legacy_checksums=True,
 )
 

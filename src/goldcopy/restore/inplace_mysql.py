@@ -11,15 +11,15 @@ import os
 import msgspec
 
 from goldcopy.dialect import choose
-from goldcopy.errors import RecoveryFailed
 from goldcopy.events import Emit, Note, Phase
 from goldcopy.image.chain import Image, Member
 from goldcopy.image.manifest import MANIFEST_NAME, REDO_NAME, Manifest, dump, load
+from goldcopy.restore.by_id import apply_by_id
 from goldcopy.restore.durable import write_file
 from goldcopy.restore.keys import lent
 from goldcopy.restore.materialise import Placement
-from goldcopy.restore.missing import is_about_missing_table
-from goldcopy.restore.recovery import RecoveryOptions, memory_for, recover
+from goldcopy.restore.recovery import RecoveryOptions, memory_for, recover, refuse_errors, window_of
+from goldcopy.restore.remote import confined
 from goldcopy.restore.sums import resum
 from goldcopy.restore.xa import rollback_prepared
 from goldcopy.server.process import RecoveryRun, find_server_binary
@@ -92,9 +92,9 @@ def _begin(directory: str, manifest: Manifest, options: RecoveryOptions, emit: E
     _grow(directory, manifest)
     if borrowed:
         os.link(theirs, ours)
+    image, placement = Image((Member(directory, manifest),)), Placement(directory, inside=True)
     try:
-        write_file(os.path.join(directory, RECOVERING_NAME), b"")
-        recover(Image((Member(directory, manifest),)), Placement(directory, inside=True), options, emit)
+        recover(image, placement, options, emit, lambda: write_file(os.path.join(directory, RECOVERING_NAME), b""))
     finally:
         if borrowed:
             os.unlink(ours)
@@ -126,19 +126,17 @@ def _run_again(
         *options.extra,
     ]
     log = os.path.join(directory, _LOG_NAME)
-    with (
-        lent(Image((Member(directory, manifest),)), options.keys, binary, directory) as server,
-        RecoveryRun(server.program, directory, [*server_options, *server.options], log, emit) as run,
-    ):
-        run.wait_ready()
-        if decide_xa:
-            rollback_prepared(run.socket_path, emit)
-        run.stop()
-        errors = [
-            e for e in dialect.log_errors(run.log_text()) if not (manifest.partial and is_about_missing_table(e))
-        ]
-    if errors:
-        raise RecoveryFailed("the server reported errors while it recovered:\n  " + "\n  ".join(errors[:10]))
+    image, placement = Image((Member(directory, manifest),)), Placement(directory, inside=True)
+    with lent(image, options.keys, binary, directory) as server, confined(directory, server.program) as program:
+        command = [*server_options, *server.options]
+        if dialect.renames_by_name and not decide_xa:
+            apply_by_id(manifest, window_of(manifest), placement, program, command, log, emit)
+        with RecoveryRun(program, directory, command, log, emit) as run:
+            run.wait_ready()
+            if decide_xa:
+                rollback_prepared(run.socket_path, emit)
+            run.stop()
+            refuse_errors(dialect, manifest, run.log_text())
     for name in (_LOG_NAME, "auto.cnf"):
         if os.path.exists(os.path.join(directory, name)):
             os.unlink(os.path.join(directory, name))

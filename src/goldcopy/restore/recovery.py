@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from goldcopy.dialect import Dialect, choose
 from goldcopy.errors import RecoveryFailed
 from goldcopy.events import Emit, Note, Phase, Warn
 from goldcopy.formats import Lsn
-from goldcopy.formats.redo import Window
+from goldcopy.formats.redo import LogFile, Window
 from goldcopy.image.chain import Image
 from goldcopy.image.manifest import BINLOG_TAIL_NAME, Manifest, Position, Space
+from goldcopy.restore.by_id import apply_by_id
 from goldcopy.restore.key_files import KEY_FILE, check_key_files, mariadb_key_ids
 from goldcopy.restore.keys import NO_KEYS, KeyOptions, check_keys, lent, named_in
 from goldcopy.restore.materialise import Placement, check_stored
@@ -24,6 +27,8 @@ from goldcopy.server.process import RecoveryRun, find_server_binary
 
 LOG_NAME = "goldcopy-recovery.log"
 _MB = 1 << 20
+_OF_UNFINISHED_DDL = re.compile(r"#sql|/FTS_", re.IGNORECASE)
+"""Files that recovery removes: of an ALTER TABLE that was under way, of a full-text index that was dropped."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +103,13 @@ def preflight(image: Image, options: RecoveryOptions) -> None:
     )
 
 
-def recover(image: Image, placement: Placement, options: RecoveryOptions, emit: Emit) -> Recovered:
+def recover(
+    image: Image, placement: Placement, options: RecoveryOptions, emit: Emit,
+    before_start: Callable[[], None] | None = None,
+) -> Recovered:
     """Write the redo log into the data directory and let the server recover it; stop the server cleanly again.
 
+    ``before_start``: called when the log is in its place; from now on the server changes the files.
     Raises RecoveryFailed, with the server's own words, unless the server says that it recovered all of it.
     """
     manifest, datadir, options = image.newest, placement.datadir, options.settled()
@@ -109,8 +118,34 @@ def recover(image: Image, placement: Placement, options: RecoveryOptions, emit: 
     emit(Phase("recover", f"crash recovery by {binary}"))
     logs = lay_logs(manifest.redo, window_of(manifest), image.directory, datadir)
     tail = _place_binlog_tail(image, datadir)
-    server_options = [
-        *dialect.recovery_options(
+    if before_start is not None:
+        before_start()
+    applied = ""
+    with (
+        lent(image, options.keys, binary, datadir) as server,
+        _own_files_only(manifest, placement, server.program) as program,
+    ):
+        if dialect.renames_by_name:
+            applied, logs = apply_by_id(
+                manifest, window_of(manifest), placement, program,
+                [*_server_options(manifest, placement, logs, tail, options), *server.options],
+                os.path.join(datadir, LOG_NAME), emit,
+            )
+        text = _serve(
+            program, datadir, [*_server_options(manifest, placement, logs, tail, options), *server.options], emit
+        )
+    refuse_errors(dialect, manifest, text)
+    result = _judge(dialect, manifest, applied + text, binary, emit)
+    _refuse_losses(manifest, placement)
+    _tidy(datadir, tail)
+    return result
+
+
+def _server_options(
+    manifest: Manifest, placement: Placement, logs: list[LogFile], tail: str, options: RecoveryOptions
+) -> list[str]:
+    return [
+        *choose(manifest.server.version, force=True).recovery_options(
             manifest.server.variables,
             log_bytes=sum(log.size for log in logs),
             log_files=len(logs),
@@ -122,17 +157,14 @@ def recover(image: Image, placement: Placement, options: RecoveryOptions, emit: 
         ),
         *options.extra,
     ]
-    log = os.path.join(datadir, LOG_NAME)
-    with (
-        lent(image, options.keys, binary, datadir) as server,
-        _own_files_only(manifest, placement, server.program) as program,
-        RecoveryRun(program, datadir, [*server_options, *server.options], log, emit) as run,
-    ):
+
+
+def _serve(program: str, datadir: str, options: list[str], emit: Emit) -> str:
+    """Start the server, and shut it down when it has come up. Returns what it said."""
+    with RecoveryRun(program, datadir, options, os.path.join(datadir, LOG_NAME), emit) as run:
         run.wait_ready()
         run.stop()
-        result = _judge(dialect, manifest, run, binary, emit)
-    _tidy(datadir, tail)
-    return result
+        return run.log_text()
 
 
 def _own_files_only(
@@ -205,12 +237,27 @@ def _tidy(datadir: str, tail: str) -> None:
             os.unlink(path)
 
 
-def _judge(dialect: Dialect, manifest: Manifest, run: RecoveryRun, binary: str, emit: Emit) -> Recovered:
-    """Success is what the server's log says: no error, and a scan that reached the window's end."""
-    text = run.log_text()
+def refuse_errors(dialect: Dialect, manifest: Manifest, text: str) -> None:
+    """Raises RecoveryFailed when a recovering server reported errors; a partial backup may miss tables."""
     errors = [e for e in dialect.log_errors(text) if not (manifest.partial and is_about_missing_table(e))]
     if errors:
         raise RecoveryFailed("the server reported errors while it recovered:\n  " + "\n  ".join(errors[:10]))
+
+
+def _refuse_losses(manifest: Manifest, placement: Placement) -> None:
+    """What a server says nothing of: tablespaces that have gone, or gone elsewhere, while it recovered."""
+    lost = [
+        s.path for s in manifest.spaces
+        if not _OF_UNFINISHED_DDL.search(s.path) and not os.path.exists(placement.of(s.path, s.external))
+    ]
+    if lost:
+        raise RecoveryFailed(
+            f"{len(lost)} tablespaces of the backup are not there after recovery: {', '.join(lost[:10])}"
+        )
+
+
+def _judge(dialect: Dialect, manifest: Manifest, text: str, binary: str, emit: Emit) -> Recovered:
+    """Success is what the server's log says: a scan that reached the window's end."""
     reached = dialect.recovered_lsn(text)
     if reached is not None and reached < manifest.redo.end:
         raise RecoveryFailed(

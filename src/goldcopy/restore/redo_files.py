@@ -7,7 +7,9 @@ import os
 import re
 
 from goldcopy.errors import BackupInvalid
-from goldcopy.formats.redo import LogFile, Window, log_files, rebuild
+from goldcopy.formats import Lsn
+from goldcopy.formats.redo import LogFile, ReadAt, Window, log_files, rebuild
+from goldcopy.formats.redo.r56 import empty_after
 from goldcopy.formats.redo.r8030 import DIRECTORY
 from goldcopy.image.manifest import Redo
 from goldcopy.restore.durable import copy_whole
@@ -52,23 +54,40 @@ def write_logs(
     try:
         files = log_files(window, force_fresh=force_fresh)
         with open(redo_path, "rb", buffering=0) as stored:
-            _write(window, stored.fileno(), directory, files, force_fresh)
+            _write(window, lambda at, n: os.pread(stored.fileno(), n, at), directory, files, force_fresh)
     except ValueError as e:
         raise BackupInvalid(f"{redo_path}: {e}") from e
     except FileNotFoundError:
         if os.path.exists(redo_path):
             raise
         raise BackupInvalid(f"{redo_path} is missing from the backup") from None
+    _take_their_names(files, directory)
+    return files
+
+
+def _take_their_names(files: list[LogFile], directory: str) -> None:
+    """The logs that were written become the ones that count."""
     _remove_stale(directory)
     for file in files:
         path = os.path.join(directory, file.name)
         os.rename(path + _UNFINISHED, path)
     for parent in {os.path.dirname(os.path.join(directory, file.name)) for file in files}:
         _fsync_directory(parent)
+
+
+def write_empty_logs(window: Window, lsn: Lsn, directory: str) -> list[LogFile]:
+    """Put a log without records in the place of the one of ``window`` (R56) that was applied up to ``lsn``.
+
+    Every page must be on disk. Returns the files made.
+    """
+    empty = empty_after(window, lsn)
+    files = log_files(empty)
+    _write(empty, lambda _at, count: bytes(count), directory, files, force_fresh=False)
+    _take_their_names(files, directory)
     return files
 
 
-def _write(window: Window, stored: int, directory: str, files: list[LogFile], force_fresh: bool) -> None:
+def _write(window: Window, read: ReadAt, directory: str, files: list[LogFile], force_fresh: bool) -> None:
     """Write all files under their unfinished names; none is left over when that fails."""
     with contextlib.ExitStack() as stack:
         undo = stack.enter_context(contextlib.ExitStack())
@@ -80,7 +99,7 @@ def _write(window: Window, stored: int, directory: str, files: list[LogFile], fo
             stack.callback(os.close, fds[file.name])
             undo.callback(os.unlink, path)
             os.ftruncate(fds[file.name], file.size)
-        for piece in rebuild(window, lambda at, n: os.pread(stored, n, at), force_fresh=force_fresh):
+        for piece in rebuild(window, read, force_fresh=force_fresh):
             _pwrite(fds[piece.file], piece.data, piece.offset)
         for fd in fds.values():
             os.fsync(fd)

@@ -197,7 +197,7 @@ def _tidy(directory: str, before: set[str]) -> None:
 def _judge(dialect: Dialect, request: RedoRequest, text: str, emit: Emit) -> None:
     """The run succeeded when the redo was read to its end and no page was passed over."""
     if request.force_recovery < _IGNORE_CORRUPT:
-        _refuse_corrupt(text)
+        refuse_corrupt(text)
     errors = [line for line in dialect.log_errors(text) if not is_about_missing_table(line)]
     ours = _ENGINE_LINE.search if not _UNDECIDED.search(text) else re.compile("InnoDB: ").search
     fatal = [line for line in errors if ours(line) and not _CORRUPT.search(line)]
@@ -212,7 +212,8 @@ def _judge(dialect: Dialect, request: RedoRequest, text: str, emit: Emit) -> Non
         )
 
 
-def _refuse_corrupt(text: str) -> None:
+def refuse_corrupt(text: str) -> None:
+    """Raises PageCorrupt when a server that goes on over corrupt pages says that it found some."""
     lines = [line.strip() for line in text.splitlines() if _CORRUPT.search(line) and "[Note]" not in line]
     if lines:
         raise PageCorrupt(

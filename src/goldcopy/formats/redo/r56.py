@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 
 from goldcopy.formats import Lsn
 from goldcopy.formats.bigendian import u32, u64
 from goldcopy.formats.innodb.sums import fold
-from goldcopy.formats.redo.blocks import BLOCK, CircularLayout, ceiling, spread
+from goldcopy.formats.redo.blocks import BLOCK, BLOCK_HEADER, CircularLayout, ceiling, spread
 from goldcopy.formats.redo.window import Checkpoint, Circle, Header, LogFile, LogPiece, ReadAt, Window
 
 HEADER_BYTES = 2048
@@ -42,6 +43,14 @@ def log_files(window: Window) -> list[LogFile]:
     data = ceiling(window.end) - window.start + SPARE_BYTES
     size = -(-(data // FILES + HEADER_BYTES + BLOCK) // (1 << 20)) << 20
     return [LogFile(f"ib_logfile{i}", size) for i in range(FILES)]
+
+
+def empty_after(window: Window, lsn: Lsn) -> Window:
+    """A window without records, for what was recovered up to ``lsn``: it begins with the next block, as InnoDB lets a
+    new log begin (``log0recv.cc``, ``recv_reset_logs``). Whoever reads it is given zeros."""
+    start = Lsn(ceiling(lsn))
+    first = Lsn(start + BLOCK_HEADER)
+    return replace(window, start=start, checkpoint=first, end=first)
 
 
 class R56(CircularLayout):
