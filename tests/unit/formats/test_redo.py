@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from goldcopy.formats.redo import LAYOUTS, LogFile, Window, blocks, identify, log_files, rebuild, verify
 from goldcopy.formats.redo.layout import Layout, newest
-from goldcopy.formats.redo.r56 import data_offset, offset_with_headers
+from goldcopy.formats.redo.r56 import data_offset, empty_after, offset_with_headers
 from goldcopy.formats.redo.r108 import HEADER_BYTES, circle
 from goldcopy.formats.redo.window import Circle
 
@@ -298,3 +298,15 @@ def test_log_files_have_room_to_go_on() -> None:
     assert [f.name for f in two] == ["ib_logfile0", "ib_logfile1"]
     assert two[0].size == two[1].size
     assert two[0].size % (1 << 20) == 0
+
+
+def test_the_log_after_a_recovery_has_no_record_and_begins_where_the_last_block_ended() -> None:
+    window, _ = redolab.block_window("R56", 5, 4, last_used=77)
+    empty = empty_after(window, window.end)
+    files = built(empty, bytes(512))
+    layout = LAYOUTS["R56"]
+    assert checkpoint_of(layout, files["ib_logfile0"]).lsn == window.start + 4 * 512 + 12
+    first = files["ib_logfile0"][2048 : 2048 + 512]
+    assert (blocks.used_bytes(first), first[6:8]) == (12, b"\0\0"), "no record group starts in it"
+    assert layout.first_bad(first, empty.start) is None
+    assert not any(files["ib_logfile0"][2048 + 512 :])
