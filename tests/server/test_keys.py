@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -26,6 +27,7 @@ SERVERS = {
     "9.7 component": ("mysql-9.7", keys.component_for),
 }
 ROTATE = "ALTER INSTANCE ROTATE INNODB MASTER KEY"
+NOBODY = (65534, 65534) if os.geteuid() == 0 else (-1, -1)
 PHRASE = "an exceedingly long phrase"
 
 
@@ -146,10 +148,14 @@ def test_keys_travel_under_a_pass_phrase_and_are_replaced_at_the_end(
     assert "needs the key" in ours(*bring, *new_keyring(ring, lab_dir), status=1).stderr
     assert state(full) == before
     assert not copy.datadir.exists()
+    copy.datadir.mkdir()
+    os.chown(copy.datadir, *NOBODY)
     ours(*bring, sealed, *new_keyring(ring, lab_dir))
     innodb = [k.name for k in keys.parse_ring(ring.file.read_bytes()) if k.name.startswith("INNODBKey-")]
     assert len(innodb) == 1
     assert checksum(copy.start()) == want
+    binlog, position = (one / "xtrabackup_binlog_info").read_text().split()[:2]
+    assert copy.sql(f"SHOW BINLOG EVENTS IN '{binlog}'")[-1][4] == int(position)
     copy.sql(ROTATE)
     assert not copy.errors()
 

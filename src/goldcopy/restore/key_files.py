@@ -11,7 +11,8 @@ from goldcopy.image.chain import Image
 from goldcopy.restore.keys import newest_page0
 
 KEY_FILE = "file_key_management_filename"
-_NAMES = (KEY_FILE, "file_key_management_filekey")
+_PHRASE = "file_key_management_filekey"
+_NAMES = (KEY_FILE, _PHRASE)
 _FILE_PREFIX = "FILE:"
 _SEALED = b"Salted__"
 _HINT = "bring the file there, or change that line of backup-my.cnf; nothing was changed yet"
@@ -31,7 +32,7 @@ def check_key_files(settings: Mapping[str, str], ids: frozenset[int] = frozenset
     """Raises KeyMissing when a key file that the settings name cannot be read here, or lacks one of these keys."""
     for name in _NAMES:
         value = settings.get(name, "")
-        if name.endswith("_filekey") and not value.upper().startswith(_FILE_PREFIX):
+        if name == _PHRASE and not value.upper().startswith(_FILE_PREFIX):
             # a pass phrase, not the name of a file
             continue
         path = value[len(_FILE_PREFIX) :] if value.upper().startswith(_FILE_PREFIX) else value
@@ -41,14 +42,19 @@ def check_key_files(settings: Mapping[str, str], ids: frozenset[int] = frozenset
                 hint=hint,
             )
     if path := settings.get(KEY_FILE, ""):
-        _check_ids(path, ids, hint)
+        _check_inside(path, ids, settings, hint)
 
 
-def _check_ids(path: str, ids: frozenset[int], hint: str) -> None:
+def _check_inside(path: str, ids: frozenset[int], settings: Mapping[str, str], hint: str) -> None:
     with open(path, "rb") as f:
         data = f.read()
     if data.startswith(_SEALED):
         # encrypted itself: only the server looks into it
+        if not settings.get(_PHRASE):
+            raise KeyMissing(
+                f"{path} is encrypted, and its pass phrase ({_PHRASE}) is in no backup",
+                hint=f"give it: --server-option {_PHRASE}=FILE:PATH, or a line of backup-my.cnf",
+            )
         return
     lines = (line.partition(b";")[0].strip() for line in data.splitlines())
     missing = ids - {int(number) for number in lines if number.isdigit()}

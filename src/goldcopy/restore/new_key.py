@@ -16,7 +16,7 @@ import pymysql
 from goldcopy.dialect import choose
 from goldcopy.errors import KeyMissing, RecoveryFailed
 from goldcopy.events import Emit, Note, Phase
-from goldcopy.formats.keys.ring import INNODB_PREFIX, Key
+from goldcopy.formats.keys.ring import BINLOG_PREFIX, INNODB_PREFIX, Key
 from goldcopy.image.chain import Image
 from goldcopy.restore.durable import write_file
 from goldcopy.restore.keys import KeyOptions, keys_of
@@ -32,10 +32,13 @@ _LOG_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Places:
-    """Where a restored server has its files. See ``Dialect.recovery_options``; ``log_directory``: of its redo."""
+    """Where a restored server has its files. See ``Dialect.recovery_options``; ``log_directory``: of its redo.
+
+    ``system_files``: of the system tablespace, at least one.
+    """
 
     datadir: str
-    system_files: tuple[str, ...] = ()
+    system_files: tuple[str, ...]
     undo_directory: str = ""
     log_directory: str = ""
     directories: tuple[str, ...] = ()
@@ -71,14 +74,15 @@ class NewMasterKey:
         emit(Phase("keys", f"a new master key, by {self._binary}"))
         pending = self._path + _PENDING
         kept = [*_keys_in(self._path), *_keys_in(pending)]
-        if os.path.exists(pending):
-            os.unlink(pending)
-        with LentRing(self._installed, _unique([*kept, *self._old]), places.datadir, path=pending) as ring:
+        lent = _unique([*kept, *self._old])
+        with LentRing(self._installed, lent, places.system_files[0], path=pending) as ring:
             self._run(ring, places, emit)
             made = [k for k in ring.made() if k.name.startswith(INNODB_PREFIX)]
             if not made:
                 raise RecoveryFailed("the server says that it rotated its master key, and made none")
-            write_file(self._path, written(_unique([*kept, *made]), component=self._component))
+            # the binlog that came with the backup stays readable
+            binlog = [k for k in self._old if k.name.startswith(BINLOG_PREFIX)]
+            write_file(self._path, written(_unique([*kept, *made, *binlog]), component=self._component))
         os.unlink(pending)
         _give_to_owner(self._path, places.datadir)
 
@@ -87,7 +91,9 @@ class NewMasterKey:
         options = [*self._options(places), "--skip-grant-tables", *ring.options]
         try:
             log = os.path.join(places.datadir, _LOG_NAME)
-            with RecoveryRun(ring.program, places.datadir, options, log, emit) as run:
+            # the restored files may not have been given to the owner of the directory yet
+            files = places.system_files[0]
+            with RecoveryRun(ring.program, places.datadir, options, log, emit, owned_by=files) as run:
                 run.wait_ready()
                 with asked(run) as cursor:
                     cursor.execute("ALTER INSTANCE ROTATE INNODB MASTER KEY")

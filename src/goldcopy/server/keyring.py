@@ -180,8 +180,12 @@ class LentRing(contextlib.AbstractContextManager["LentRing"]):
         )
 
     def _put(self, path: str, data: bytes, mode: int = 0o600) -> None:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as f:
+        """In one step: one that stays may be of a run that was killed, and have keys that nobody else has."""
+        temporary = path + ".goldcopy-tmp"
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as f:
             f.write(data)
+            os.fsync(f.fileno())
+        os.rename(temporary, path)
 
     def made(self) -> tuple[Key, ...]:
         """Keys that the server has added."""

@@ -41,21 +41,23 @@ class RecoveryRun(contextlib.AbstractContextManager["RecoveryRun"]):
     """A server running on ``datadir`` while the block runs, with ``options`` and nothing of the host's configuration.
 
     Its socket (``socket_path``) lies in a private directory; its messages are appended to ``log_path``. As root the
-    server runs as the owner of ``datadir``. Call ``wait_ready``, then ``stop`` for a clean shutdown; leaving the
-    block without ``stop`` kills it. Its log lines come as detail notes.
+    server runs as the owner of ``datadir``, or of another file (``owned_by``). Call ``wait_ready``, then ``stop`` for
+    a clean shutdown; leaving the block without ``stop`` kills it. Its log lines come as detail notes.
 
     Raises RecoveryFailed, KeyMissing or NoSpace, by what the log says, when the server does not come up, makes no
     progress for ``stall_s`` seconds, or does not end cleanly.
     """
 
     def __init__(
-        self, binary: str, datadir: str, options: Sequence[str], log_path: str, emit: Emit, *, stall_s: float = STALL_S
+        self, binary: str, datadir: str, options: Sequence[str], log_path: str, emit: Emit, *, stall_s: float = STALL_S,
+        owned_by: str = "",
     ) -> None:
         self._binary, self._datadir, self._options = binary, os.path.abspath(datadir), list(options)
         self._log_path, self._emit, self._stall_s = os.path.abspath(log_path), emit, stall_s
+        self._owned_by = owned_by or self._datadir
 
     def __enter__(self) -> RecoveryRun:
-        owner = os.stat(self._datadir)
+        owner = os.stat(self._owned_by)
         self._private = _short_directory()
         self.socket_path = os.path.join(self._private, "s")
         self._log_start = self._told = os.path.getsize(self._log_path) if os.path.exists(self._log_path) else 0

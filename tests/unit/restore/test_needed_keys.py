@@ -177,4 +177,6 @@ def test_a_key_file_of_mariadb_is_looked_into(tmp_path: Path) -> None:
     with pytest.raises(KeyMissing, match="key 2, which"):
         check_key_files(settings, frozenset({1, 2}))
     path.write_bytes(b"Salted__whatever")
-    check_key_files(settings, frozenset({2}))
+    check_key_files({**settings, "file_key_management_filekey": "secret"}, frozenset({2}))
+    with pytest.raises(KeyMissing, match="pass phrase"):
+        check_key_files(settings, frozenset({2}))
