@@ -12,12 +12,13 @@ import pytest
 from goldcopy.errors import ConnectFailed, KeyMissing, PrivilegeMissing, RecoveryFailed, ServerRefused
 from goldcopy.events import Event, Locked, Warn, silent
 from goldcopy.options import Connection
+from goldcopy.server.binary import find_server_binary
 from goldcopy.server.files import list_files
 from goldcopy.server.instance import Instance, open_instance
 from goldcopy.server.locks import BackupLocks, LockPolicy, SafeReplica
 from goldcopy.server.position import read_position
 from goldcopy.server.privileges import check
-from goldcopy.server.process import RecoveryRun, find_server_binary
+from goldcopy.server.process import RecoveryRun
 from goldcopy.server.queries import running_queries
 from goldcopy.server.redo_guard import RedoConsumer
 from lab import catalogue

@@ -244,6 +244,7 @@ def _recover(target: PeerDir, increment: PeerDir | None, request: PrepareRequest
             force_recovery=force,
             binary=request.mysqld,
             force_binary=request.force_binary,
+            home=_home(newest),
             extra=request.server_options,
         ),
         emit,
@@ -282,9 +283,15 @@ def _served(target: PeerDir, request: PrepareRequest) -> Served:
         memory_bytes=request.memory_bytes,
         binary=request.mysqld,
         force_binary=request.force_binary,
+        home=_home(now),
         extra=request.server_options,
         keys=request.keys,
     )
+
+
+def _home(now: PeerDir) -> str:
+    """Where the source's server was installed; the peers' own files do not tell."""
+    return now.manifest.server.variables.get("basedir", "") if now.manifest is not None else ""
 
 
 def _settings(now: PeerDir) -> tuple[tuple[str, str], ...]:

@@ -18,11 +18,12 @@ from goldcopy.restore.by_id import apply_by_id
 from goldcopy.restore.durable import write_file
 from goldcopy.restore.keys import lent
 from goldcopy.restore.materialise import Placement
-from goldcopy.restore.recovery import RecoveryOptions, memory_for, recover, refuse_errors, window_of
+from goldcopy.restore.recovery import RecoveryOptions, memory_for, recover, refuse_errors, server_binary, window_of
 from goldcopy.restore.remote import confined
 from goldcopy.restore.sums import resum
 from goldcopy.restore.xa import rollback_prepared
-from goldcopy.server.process import RecoveryRun, find_server_binary
+from goldcopy.server.binary import home_options
+from goldcopy.server.process import RecoveryRun
 
 PEER_REDO_NAME = "xtrabackup_logfile"
 RECOVERING_NAME = "goldcopy.recovering"
@@ -114,7 +115,7 @@ def _run_again(
     """Start the server on the logs of its own that are there."""
     options = options.settled()
     dialect = choose(manifest.server.version, force=True)
-    binary = find_server_binary(dialect.family, manifest.server.version, options.binary, force=options.force)
+    binary = server_binary(manifest, options)
     base = os.path.basename(manifest.position.binlog_file).rpartition(".")[0]
     tail = base if base and os.path.exists(os.path.join(directory, base + ".index")) else ""
     server_options = [
@@ -128,7 +129,7 @@ def _run_again(
     log = os.path.join(directory, _LOG_NAME)
     image, placement = Image((Member(directory, manifest),)), Placement(directory, inside=True)
     with lent(image, options.keys, binary, directory) as server, confined(directory, server.program) as program:
-        command = [*server_options, *server.options]
+        command = [*server_options, *home_options(binary), *server.options]
         if dialect.renames_by_name and not decide_xa:
             apply_by_id(manifest, window_of(manifest), placement, program, command, log, emit)
         with RecoveryRun(program, directory, command, log, emit) as run:

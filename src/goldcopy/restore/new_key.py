@@ -22,8 +22,9 @@ from goldcopy.restore.durable import write_file
 from goldcopy.restore.keys import KeyOptions, keys_of
 from goldcopy.restore.recovery import memory_for
 from goldcopy.restore.served import asked, tidy
+from goldcopy.server.binary import find_server_binary
 from goldcopy.server.keyring import LentRing, home_of, installed, read_ring, written
-from goldcopy.server.process import RecoveryRun, find_server_binary
+from goldcopy.server.process import RecoveryRun
 
 _LOG_NAME = "goldcopy-new-key.log"
 _PENDING = ".goldcopy-new"
@@ -54,7 +55,8 @@ class NewMasterKey:
         version = image.newest.server.version
         self._image = image
         self._dialect = choose(version, force=True)
-        self._binary = find_server_binary(self._dialect.family, version, binary)
+        source = image.newest.server.variables.get("basedir", "")
+        self._binary = find_server_binary(self._dialect.family, version, binary, home=source)
         self._installed = installed(self._binary, old.plugin_dir)
         self._path, self._component = home_of(keyring)
         self._old = self._old_keys(old, keyring)

@@ -23,7 +23,8 @@ from goldcopy.restore.materialise import Placement, check_stored
 from goldcopy.restore.missing import is_about_missing_table
 from goldcopy.restore.redo_files import lay_logs
 from goldcopy.restore.remote import Remote, confined, shown
-from goldcopy.server.process import RecoveryRun, find_server_binary
+from goldcopy.server.binary import find_server_binary, home_options
+from goldcopy.server.process import RecoveryRun
 
 LOG_NAME = "goldcopy-recovery.log"
 _MB = 1 << 20
@@ -83,6 +84,13 @@ class RecoveryOptions:
         return replace(self, extra=extra, keys=replace(self.keys, keyring=self.keys.keyring or keyring))
 
 
+def server_binary(manifest: Manifest, options: RecoveryOptions) -> str:
+    """The binary that may recover a backup. Raises what ``find_server_binary`` raises."""
+    server = manifest.server
+    home = server.variables.get("basedir", "")
+    return find_server_binary(server.family, server.version, options.binary, force=options.force, home=home)
+
+
 def preflight(image: Image, options: RecoveryOptions) -> None:
     """Find out before anything is copied what recovery could not do without: the server's binary, and its keys.
 
@@ -90,7 +98,7 @@ def preflight(image: Image, options: RecoveryOptions) -> None:
     """
     server = image.newest.server
     family = choose(server.version, force=True).family
-    binary = find_server_binary(family, server.version, options.binary, force=options.force)
+    binary = server_binary(image.newest, options)
     if family == "mysql":
         check_keys(image, options.settled().keys, binary)
         return
@@ -114,26 +122,23 @@ def recover(
     """
     manifest, datadir, options = image.newest, placement.datadir, options.settled()
     dialect = choose(manifest.server.version, force=True)
-    binary = find_server_binary(dialect.family, manifest.server.version, options.binary, force=options.force)
+    binary = server_binary(manifest, options)
     emit(Phase("recover", f"crash recovery by {binary}"))
     logs = lay_logs(manifest.redo, window_of(manifest), image.directory, datadir)
     tail = _place_binlog_tail(image, datadir)
     if before_start is not None:
         before_start()
-    applied = ""
+    applied, log = "", os.path.join(datadir, LOG_NAME)
     with (
         lent(image, options.keys, binary, datadir) as server,
         _own_files_only(manifest, placement, server.program) as program,
     ):
+        more = [*home_options(binary), *server.options]
         if dialect.renames_by_name:
-            applied, logs = apply_by_id(
-                manifest, window_of(manifest), placement, program,
-                [*_server_options(manifest, placement, logs, tail, options), *server.options],
-                os.path.join(datadir, LOG_NAME), emit,
-            )
-        text = _serve(
-            program, datadir, [*_server_options(manifest, placement, logs, tail, options), *server.options], emit
-        )
+            told = [*_server_options(manifest, placement, logs, tail, options), *more]
+            applied, logs = apply_by_id(manifest, window_of(manifest), placement, program, told, log, emit)
+        told = [*_server_options(manifest, placement, logs, tail, options), *more]
+        text = _serve(program, datadir, told, log, emit)
     refuse_errors(dialect, manifest, text)
     result = _judge(dialect, manifest, applied + text, binary, emit)
     _refuse_losses(manifest, placement)
@@ -159,9 +164,9 @@ def _server_options(
     ]
 
 
-def _serve(program: str, datadir: str, options: list[str], emit: Emit) -> str:
+def _serve(program: str, datadir: str, options: list[str], log: str, emit: Emit) -> str:
     """Start the server, and shut it down when it has come up. Returns what it said."""
-    with RecoveryRun(program, datadir, options, os.path.join(datadir, LOG_NAME), emit) as run:
+    with RecoveryRun(program, datadir, options, log, emit) as run:
         run.wait_ready()
         run.stop()
         return run.log_text()

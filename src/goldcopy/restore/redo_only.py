@@ -21,7 +21,8 @@ from goldcopy.restore.durable import copy_whole
 from goldcopy.restore.log_header import mark_restored
 from goldcopy.restore.missing import is_about_missing_table
 from goldcopy.restore.remote import confined
-from goldcopy.server.process import RecoveryRun, find_server_binary
+from goldcopy.server.binary import find_server_binary, home_options
+from goldcopy.server.process import RecoveryRun
 
 LOG_NAME = "goldcopy-recovery.log"
 _REDO = "ib_logfile0"
@@ -45,7 +46,7 @@ class RedoRequest:
     """``settings``: of backup-my.cnf. ``last_lsn``: where the redo must end, 0 = do not check.
 
     ``force_recovery``: 1 = go on over corrupt pages. ``memory_bytes``: buffer pool. ``binary``, ``force_binary``: see
-    ``find_server_binary``. ``extra``: further server options.
+    ``find_server_binary``, as is ``home``. ``extra``: further server options.
     """
 
     directory: str
@@ -56,6 +57,7 @@ class RedoRequest:
     force_recovery: int = 0
     binary: str = ""
     force_binary: bool = False
+    home: str = ""
     extra: tuple[str, ...] = ()
 
 
@@ -75,7 +77,9 @@ def apply_redo(request: RedoRequest, emit: Emit) -> RedoApplied:
     so that another attempt starts where this one did.
     """
     dialect = choose(request.version, force=True)
-    binary = find_server_binary(dialect.family, request.version, request.binary, force=request.force_binary)
+    binary = find_server_binary(
+        dialect.family, request.version, request.binary, force=request.force_binary, home=request.home
+    )
     emit(Phase("recover", f"redo is applied by {binary}"))
     before = set(os.listdir(request.directory))
     _save_redo(request.directory)
@@ -83,7 +87,7 @@ def apply_redo(request: RedoRequest, emit: Emit) -> RedoApplied:
     try:
         with ExitStack() as stack:
             program = stack.enter_context(confined(request.directory, binary))
-            options = redo_options(dialect, request)
+            options = [*home_options(binary), *redo_options(dialect, request)]
             run = stack.enter_context(RecoveryRun(program, request.directory, options, log, emit))
             _run(run)
             text = run.log_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from goldcopy.image.manifest import MANIFEST_NAME, load
 from goldcopy.restore.keys import NO_KEYS, KeyOptions, Lent, lent
 from goldcopy.restore.redo_only import server_options
 from goldcopy.restore.remote import confined
-from goldcopy.server.process import RecoveryRun, find_server_binary
+from goldcopy.server.binary import find_server_binary, home_options
+from goldcopy.server.process import RecoveryRun
 
 _ANSWER_S = 24 * 3600
 
@@ -45,8 +47,8 @@ class Table:
 class Served:
     """A recovered directory. ``settings``: of backup-my.cnf, or the source's variables by name.
 
-    ``memory_bytes``: buffer pool. ``binary``, ``force_binary``: see ``find_server_binary``. ``extra``: server options.
-    ``keys``: of MySQL.
+    ``memory_bytes``: buffer pool. ``binary``, ``force_binary``, ``home``: see ``find_server_binary``. ``extra``: server
+    options. ``keys``: of MySQL.
     """
 
     directory: str
@@ -55,14 +57,15 @@ class Served:
     memory_bytes: int
     binary: str = ""
     force_binary: bool = False
+    home: str = ""
     extra: tuple[str, ...] = ()
     keys: KeyOptions = NO_KEYS
 
-    @property
+    @functools.cached_property
     def mysqld(self) -> str:
         """The server binary that serves it. Raises Unsupported, UsageError."""
         return find_server_binary(choose(self.version, force=True).family, self.version, self.binary,
-                                  force=self.force_binary)
+                                  force=self.force_binary, home=self.home)
 
     @contextlib.contextmanager
     def serve(self, log_name: str, emit: Emit, *options: str) -> Iterator[RecoveryRun]:
@@ -70,6 +73,7 @@ class Served:
         the directory, gone afterwards as all else is that only this run made. Raises what RecoveryRun raises."""
         dialect = choose(self.version, force=True)
         command = [
+            *home_options(self.mysqld),
             *server_options(dialect, self.settings, self.memory_bytes),
             "--skip-grant-tables",
             "--loose-innodb-encryption-threads=0",

@@ -12,6 +12,8 @@ from goldcopy.formats import Family
 
 _NAMES: dict[Family, tuple[str, ...]] = {"mariadb": ("mariadbd", "mysqld"), "mysql": ("mysqld",)}
 _USUAL_DIRS = ("/usr/sbin", "/usr/local/sbin", "/usr/libexec", "/usr/local/mysql/bin", "/opt/mysql/bin")
+_BUILT_FOR = ("/usr", "/usr/local")
+_BELOW_HOME = ("bin", "sbin", "libexec")
 _VERSION_TIMEOUT_S = 30
 
 
@@ -33,8 +35,12 @@ def binary_version(path: str) -> str:
     return line
 
 
-def find_server_binary(family: Family, version: str, explicit: str = "", *, force: bool = False) -> str:
-    """A binary that may recover a backup of ``version``: the ``explicit`` one, else the first that fits on the PATH.
+def find_server_binary(
+    family: Family, version: str, explicit: str = "", *, force: bool = False, home: str = ""
+) -> str:
+    """A binary that may recover a backup of ``version``: the ``explicit`` one, else the first that fits.
+
+    Looked for on the PATH, in the usual places, and in ``home``: the source's basedir, which may be on this machine.
 
     Raises UsageError when the explicit one is not there, Unsupported when none fits (``force``: the explicit one is
     taken whatever its version, of the same family).
@@ -42,7 +48,7 @@ def find_server_binary(family: Family, version: str, explicit: str = "", *, forc
     if explicit:
         return _explicit(version, explicit, force)
     refused = []
-    for path in _candidates(family):
+    for path in _candidates(family, home):
         try:
             objection = _objection(version, path)
         except Unsupported as e:
@@ -54,6 +60,13 @@ def find_server_binary(family: Family, version: str, explicit: str = "", *, forc
         f"no server binary for a backup of {family} {version} was found" + "".join(f"; {r}" for r in refused),
         hint=f"install {family} {version}, or name its server binary with --mysqld",
     )
+
+
+def home_options(binary: str) -> tuple[str, ...]:
+    """What a server must be told that does not lie where it was built for: where its messages are."""
+    directory, home = os.path.basename(os.path.dirname(binary)), os.path.dirname(os.path.dirname(binary))
+    relocated = directory in _BELOW_HOME and home not in _BUILT_FOR and os.path.isdir(os.path.join(home, "share"))
+    return (f"--basedir={home}",) if relocated else ()
 
 
 def _explicit(version: str, path: str, force: bool) -> str:
@@ -75,10 +88,11 @@ def _objection(version: str, path: str) -> str:
         return e.message
 
 
-def _candidates(family: Family) -> Iterator[str]:
-    """Programs of the right name, on the PATH and in the usual places, each once."""
+def _candidates(family: Family, home: str) -> Iterator[str]:
+    """Programs of the right name, each once."""
     seen = set()
-    for directory in (*os.environ.get("PATH", "").split(os.pathsep), *_USUAL_DIRS):
+    at_home = [os.path.join(home, name) for name in _BELOW_HOME] if os.path.isabs(home) else []
+    for directory in (*os.environ.get("PATH", "").split(os.pathsep), *_USUAL_DIRS, *at_home):
         for name in _NAMES[family]:
             path = os.path.join(directory, name)
             real = os.path.realpath(path)

@@ -16,9 +16,6 @@ from collections.abc import Sequence
 
 from goldcopy.errors import GoldcopyError, KeyMissing, NoSpace, RecoveryFailed
 from goldcopy.events import Emit, Note
-from goldcopy.server.binary import binary_version, find_server_binary
-
-__all__ = ["RecoveryRun", "binary_version", "find_server_binary"]
 
 STALL_S = 900.0
 _POLL_S = 0.05
