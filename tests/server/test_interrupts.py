@@ -208,9 +208,26 @@ def test_a_killed_prepare_leaves_the_backup_as_it_was(source, place, taken):
     while processes_about(str(place)) and time.monotonic() < until:
         time.sleep(0.1)
     program.run("check", str(mine))
-    said = program.run("prepare", str(mine), "--mysqld", source.mysqld, status=9).stderr
-    assert "b.preparing" in said and "HINT" in said
     for left in (place / "tmp").iterdir():
         shutil.rmtree(left)
-    shutil.rmtree(place / "b.preparing")
-    program.run("prepare", str(mine), "--mysqld", source.mysqld)
+    assert "cut off" in program.run("prepare", str(mine), "--mysqld", source.mysqld).stderr
+    assert program.info(mine)["state"] == "prepared"
+    assert not (place / "b.preparing").exists()
+
+
+@pytest.mark.parametrize("source", ["mariadb-11.8"], indirect=True)
+@pytest.mark.parametrize("phase", ["restore", "recover"])
+def test_a_killed_restore_leaves_a_target_that_does_not_look_whole(source, place, taken, phase):
+    command = ("restore", "--from", str(taken), "--datadir", str(place / "r"), "--mysqld", source.mysqld)
+    run = Running(place, *command)
+    run.wait_for(phase + " ")
+    run.signal(signal.SIGSTOP)
+    assert "is at work" in program.run(*command, status=9).stderr
+    run.signal(signal.SIGKILL)
+    run.end()
+    said = program.run(*command, status=9).stderr
+    assert "cut off" in said and "HINT" in said
+    assert "cut off" in program.run(*command, "--force-non-empty", status=9).stderr
+    shutil.rmtree(place / "r")
+    program.run(*command)
+    assert not (place / "r" / "goldcopy.unfinished").exists()

@@ -13,6 +13,7 @@ from goldcopy.image.manifest import Manifest
 from goldcopy.options import opt
 from goldcopy.restore.recovery import preflight
 from goldcopy.restore.target import Target
+from goldcopy.restore.unfinished import discard as discard_unfinished
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,8 @@ def run(command: Prepare, emit: Emit) -> Manifest:
     home = os.path.abspath(command.directory)
     work = home + ".preparing"
     restore = command.as_restore(work)
+    if discard_unfinished(work):
+        emit(Note("what an earlier prepare left when it was cut off is gone"))
     preflight(image, restore.recovery_options())
     with Target(image, replace(restore.placement(), inside=True), emit) as target:
         emit(Phase("restore", f"{len(image.members)} backup(s) laid down beside {home}"))

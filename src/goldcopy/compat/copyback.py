@@ -24,6 +24,8 @@ from goldcopy.events import Emit, Note, Warn
 from goldcopy.image import osfile
 from goldcopy.restore.durable import copy_data
 from goldcopy.restore.new_key import NewMasterKey, Places
+from goldcopy.restore.unfinished import Mark
+from goldcopy.restore.unfinished import refuse as refuse_unfinished
 
 _NOT_COPIED = (CONFIG_NAME, "xtrabackup_binary", "xtrabackup_logfile", TABLESPACES_NAME, "xtrabackup_keys")
 _NOT_COPIED_ENDS = ("_checkpoints", "_binlog_info")
@@ -77,7 +79,7 @@ def copy_back(request: CopyBackRequest, emit: Emit, new_key: NewMasterKey | None
     plan = _plan(home, request)
     _claim(request)
     _refuse_taken(plan, request.move)
-    with _Carrier(request.move, emit) as carrier:
+    with _Carrier(home, request.datadir, request.move, emit) as carrier:
         for directory in _directories(home, plan, request):
             carrier.make_dir(directory)
         first, rest = _in_order(home, plan)
@@ -87,7 +89,7 @@ def copy_back(request: CopyBackRequest, emit: Emit, new_key: NewMasterKey | None
             list(pool.map(carrier.carry, rest))
         if new_key is not None:
             new_key.rotate(_places(home, request), emit)
-        carrier.settle(request.datadir)
+        carrier.settle()
     return len(plan)
 
 
@@ -139,6 +141,11 @@ def _claim(request: CopyBackRequest) -> None:
     except OSError as e:
         raise TargetRefused(f"Can not create data directory {datadir}: {e.strerror}") from e
     if found and not request.force_non_empty:
+        refuse_unfinished(
+            datadir, found,
+            hint="after a --move-back, --force-non-empty-directories goes on where it stopped; after a --copy-back,"
+            " remove what lies there and begin again",
+        )
         raise TargetRefused(
             f"Original data directory {datadir} is not empty!",
             hint="copy back into an empty directory; --force-non-empty-directories lets other files lie there",
@@ -296,14 +303,21 @@ def _directories(home: str, plan: list[Errand], request: CopyBackRequest) -> lis
 
 
 class _Carrier(contextlib.AbstractContextManager["_Carrier"]):
-    """Carries files; unless ``settle`` was reached, copies (never moves) are taken back at the end."""
+    """Carries files; unless ``settle`` was reached, copies (never moves) are taken back at the end.
 
-    def __init__(self, move: bool, emit: Emit) -> None:
-        self._move, self._emit = move, emit
+    The data directory is marked while it is not whole.
+    """
+
+    def __init__(self, home: str, datadir: str, move: bool, emit: Emit) -> None:
+        self._home, self._datadir, self._move, self._emit = home, datadir, move, emit
         self._files: list[str] = []
         self._dirs: list[str] = []
         self._used_up: list[str] = []
         self._settled = False
+
+    def __enter__(self) -> _Carrier:
+        self._mark = Mark(self._datadir, f"--{'move' if self._move else 'copy'}-back of {self._home}")
+        return self
 
     def make_dir(self, path: str) -> None:
         missing = []
@@ -362,9 +376,9 @@ class _Carrier(contextlib.AbstractContextManager["_Carrier"]):
         if self._move:
             self._used_up.append(errand.source)
 
-    def settle(self, datadir: str) -> None:
+    def settle(self) -> None:
         """All is there: make it durable, then let go of what was moved across file systems."""
-        systems = {os.stat(d).st_dev: d for d in (datadir, *self._dirs, *map(os.path.dirname, self._files))}
+        systems = {os.stat(d).st_dev: d for d in (self._datadir, *self._dirs, *map(os.path.dirname, self._files))}
         for directory in systems.values():
             fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
@@ -372,6 +386,7 @@ class _Carrier(contextlib.AbstractContextManager["_Carrier"]):
             finally:
                 os.close(fd)
         self._settled = True
+        self._mark.remove()
         for path in self._used_up:
             os.unlink(path)
 
@@ -382,6 +397,7 @@ class _Carrier(contextlib.AbstractContextManager["_Carrier"]):
             with contextlib.suppress(OSError):
                 os.unlink(path)
         if not self._move:
+            self._mark.remove()
             for directory in reversed(self._dirs):
                 with contextlib.suppress(OSError):
                     os.rmdir(directory)

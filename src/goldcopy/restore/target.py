@@ -22,6 +22,8 @@ from goldcopy.restore.recovery import Recovered, RecoveryOptions, recover, windo
 from goldcopy.restore.redo_files import lay_logs
 from goldcopy.restore.redo_home import bring_logs_home, refuse_taken
 from goldcopy.restore.sums import resum
+from goldcopy.restore.unfinished import MARK_NAME, Mark
+from goldcopy.restore.unfinished import refuse as refuse_unfinished
 
 # Their presence means that another server's data lies here, whatever the user says about non-empty directories.
 _FOREIGN = ("ibdata1", "ib_logfile0", "#innodb_redo", "mysql.ibd")
@@ -50,7 +52,8 @@ class Ids:
 
 
 class Target(contextlib.AbstractContextManager["Target"]):
-    """A data directory in the making. Unless ``keep`` was called, leaving the block removes what was written.
+    """A data directory in the making, marked as such. Unless ``keep`` was called, leaving the block removes what was
+    written.
 
     All its steps raise NoSpace when a file system is full, TargetRefused when a file cannot be written.
     """
@@ -71,10 +74,15 @@ class Target(contextlib.AbstractContextManager["Target"]):
             refuse_taken(self._image.newest, self._placement)
             self._before = set(os.listdir(self._dir)) if self._existed else set()
             os.makedirs(self._dir, mode=0o750, exist_ok=True)
+            self._mark = Mark(self._dir, f"a restore of {self._image.directory}")
         return self
 
     def _refuse_foreign(self) -> None:
         entries = os.listdir(self._dir)
+        refuse_unfinished(
+            self._dir, entries,
+            hint="remove what lies there (and what was restored elsewhere: remote tablespaces), and restore again",
+        )
         if entries and not self._force:
             raise TargetRefused(
                 f"{self._dir} is not empty ({len(entries)} entries, among them {sorted(entries)[0]})",
@@ -104,7 +112,7 @@ class Target(contextlib.AbstractContextManager["Target"]):
         for path in self._written:
             with contextlib.suppress(OSError):
                 shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
-        for entry in set(os.listdir(self._dir)) - self._before:
+        for entry in sorted(set(os.listdir(self._dir)) - self._before, key=lambda name: name == MARK_NAME):
             path = os.path.join(self._dir, entry)
             shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
         if not self._existed:
@@ -192,6 +200,7 @@ class Target(contextlib.AbstractContextManager["Target"]):
         ``instead_of``: a directory whose place it takes when the block is left, where no signal interrupts it.
         """
         osfile.sync_directory(self._dir)
+        self._mark.remove()
         self._instead_of = instead_of
         self._kept = True
 
