@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from goldcopy.options import Connection
 from goldcopy.server.binary import find_server_binary
 from goldcopy.server.files import list_files
 from goldcopy.server.instance import Instance, open_instance
+from goldcopy.server.keyring import LentRing, installed, read_ring
 from goldcopy.server.locks import BackupLocks, LockPolicy, SafeReplica
 from goldcopy.server.position import read_position
 from goldcopy.server.privileges import check
@@ -432,11 +434,23 @@ def test_keys_are_named_to_recovery_and_never_listed(server_name, make_server, l
         blind.wait_ready()
     assert "--server-option" in missing.value.hint
     options = dialect.recovery_options(variables, **task)
-    with RecoveryRun(server.mysqld, str(server.datadir), options, log, silent) as run:
+    with lent(server, variables) as (program, more), RecoveryRun(
+        program, str(server.datadir), [*options, *more], log, silent
+    ) as run:
         run.wait_ready()
         run.stop()
     server.start()
     assert server.value("SELECT COUNT(*) FROM d.t") == 1
+
+
+@contextmanager
+def lent(server, variables):
+    """The program to start and its options: MySQL's is lent the keys, MariaDB's is told where they are."""
+    if server.mariadb:
+        yield server.mysqld, ()
+        return
+    with LentRing(installed(server.mysqld), read_ring(variables["keyring_file_data"]).keys, str(server.datadir)) as ring:
+        yield ring.program, ring.options
 
 
 @pytest.mark.parametrize("server_name", FAMILIES)
