@@ -93,9 +93,12 @@ def groups(face: Face, series: str = "", server_group: str = "mysqld") -> tuple[
 def load(face: Face, args: Sequence[str], environ: Mapping[str, str], series: str = "") -> Loaded:
     """Read the option files that belong to a command line.
 
-    Raises OptionError for a file that was named and cannot be read, or a file that is no option file.
+    Raises OptionError for a file that was named and cannot be read, or a file that is no option file; and, as
+    mariadb-backup does, for --no-defaults beside a file that was named.
     """
     first = leading(args)
+    if face.mariadb and first.no_defaults and (first.defaults_file or first.extra_file):
+        raise OptionError("--no-defaults reads no option file: it cannot stand beside one that is named")
     server_group = _server_group(first.args)
     names = groups(face, series, server_group)
     suffix = first.suffix or environ.get("MYSQL_GROUP_SUFFIX", "")

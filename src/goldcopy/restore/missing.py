@@ -6,6 +6,7 @@ import re
 
 _ABOUT_MISSING = re.compile(
     r"Operating system error number 2\b|Error number 2 means|the system cannot find the path"
+    r"|you must create directories yourself"  # MariaDB 10.5, of a table whose whole database is missing
     r"|Could not find a valid tablespace file|Cannot open datafile|but tablespace with that id or name does not exist"
     r"|could not be opened|Tablespace \d+ was not found at|Attempting to load the tablespace with space id"
 )

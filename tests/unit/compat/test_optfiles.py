@@ -95,6 +95,13 @@ def test_leading_options_in_any_order_and_nowhere_else():
         leading(["--backup", "--defaults-file=/a"])
 
 
+@pytest.mark.parametrize("args", [("--no-defaults", "{}"), ("{}", "--no-defaults")])
+def test_a_named_option_file_is_never_silently_unread(cnf, args):
+    named = f"--defaults-file={cnf('[mysqld]')}"
+    with pytest.raises(OptionError, match="--no-defaults reads no option file"):
+        load(Face.MARIABACKUP, [a.format(named) for a in args], {})
+
+
 def test_only_the_named_file_is_read(cnf, tmp_path):
     cnf("[client]\nuser=home\n", ".my.cnf")
     named = cnf("[client]\nuser=named\n", "named.cnf")
