@@ -240,3 +240,10 @@ def test_innobackupex_is_not_let_guess_whether_an_increment_was_meant():
         check_combinations(settings)
     check_combinations(parse(Face.INNOBACKUPEX, ["--incremental", "--incremental-basedir=/full", "/to"]))
     check_combinations(parse(Face.XTRABACKUP, ["--backup", "--incremental-basedir=/full"]))
+
+
+def test_ddl_is_held_off_in_one_way_only():
+    with pytest.raises(UsageError, match="mutually exclusive"):
+        check_combinations(parse(Face.XTRABACKUP, ["--backup", "--lock-ddl=ON", "--lock-ddl-per-table"]))
+    check_combinations(parse(Face.XTRABACKUP, ["--backup", "--lock-ddl=OFF", "--lock-ddl-per-table"]))
+    check_combinations(parse(Face.XTRABACKUP, ["--backup", "--lock-ddl-per-table"]))

@@ -91,6 +91,11 @@ def test_a_binlog_named_like_a_table_file_hides_no_table(tree):
     assert paths(found.spaces + found.plain) == ["db/t.ibd"]
 
 
+def test_a_binlog_without_a_number_is_no_unknown_file(tree):
+    tree.variables["log_bin_basename"] = str(tree.datadir / "my")
+    assert not tree.add("my.log", "my.index").scan().unknown
+
+
 def test_unknown_files_are_copied_and_named(tree):
     found = tree.add("db/t.frm", "db/t.tokudb", "notes.txt").scan()
     assert paths(found.unknown) == ["db/t.tokudb", "notes.txt"]
