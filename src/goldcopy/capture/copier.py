@@ -8,6 +8,7 @@ handful of descriptors.
 from __future__ import annotations
 
 import threading
+from array import array
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -107,7 +108,9 @@ class _Work:
 
     def __init__(self, jobs: Sequence[SpaceJob], rules: CopyRules) -> None:
         self._jobs, self._rules = jobs, rules
-        self._order = deque(sorted(range(len(jobs)), key=lambda i: -jobs[i].file.size))
+        sizes = array("q", (job.file.size for job in jobs))
+        # taken from its end; an array, because a job in a list would be an object for every table
+        self._order = array("q", sorted(range(len(jobs)), key=lambda i: (sizes[i], -i)))
         self._results: list[SpaceResult | None] = [None] * len(jobs)
         self._changed = threading.Condition()
         self._stop = threading.Event()
@@ -115,7 +118,7 @@ class _Work:
         self._beginning = 0
         self._open: set[SpaceCopy] = set()
         self._error: BaseException | None = None
-        self.total = sum(job.file.size for job in jobs)
+        self.total = sum(sizes)
         self.done = 0
 
     def step(self, checker: Checker, throttle: Throttle) -> bool:
@@ -146,7 +149,7 @@ class _Work:
             if not self._order:
                 return None
             self._beginning += 1
-            return self._order.popleft()
+            return self._order.pop()
 
     def _begin(self, index: int, checker: Checker, throttle: Throttle) -> None:
         try:

@@ -13,13 +13,13 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, overload
 
 from goldcopy import __version__
 from goldcopy.capture.base import BackupBase
-from goldcopy.capture.copier import SpaceCopier, SpaceJob
+from goldcopy.capture.copier import Base, SpaceCopier, SpaceJob
 from goldcopy.capture.follower import Follower
 from goldcopy.capture.plain import PlainCopier
 from goldcopy.capture.plain_set import PlainSet
@@ -87,6 +87,28 @@ class CaptureOptions:
     name: str = ""
     wanted: Callable[[str], bool] | None = None
     policy: LockPolicy = field(default_factory=LockPolicy)
+
+
+class _Jobs(Sequence[SpaceJob]):
+    """A job for each file, made when it is asked for. ``later``: the system tablespace's files after its ``head``."""
+
+    def __init__(self, files: Sequence[FileRef], rule: Base | None, head: FileRef | None, later: Set[str]) -> None:
+        self._files, self._rule, self._head, self._later = files, rule, head, later
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    @overload
+    def __getitem__(self, index: int) -> SpaceJob: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[SpaceJob]: ...
+
+    def __getitem__(self, index: int | slice) -> SpaceJob | list[SpaceJob]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        file = self._files[index]
+        return SpaceJob(file, self._rule, self._head if file.source in self._later else None)
 
 
 class Capture(contextlib.AbstractContextManager["Capture"]):
@@ -160,7 +182,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         """Copy every InnoDB tablespace, in parallel, each page verified; and plain files a first time."""
         listing = self._list()
         self._warn_unknown(listing)
-        self._copy(listing.spaces)
+        self._copy(listing.spaces.only(self._options.wanted))
         self._copy_plain(listing)
 
     def block_ddl(self) -> None:
@@ -215,7 +237,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         Asked again at the consistent point: where no lock keeps DDL out from before (MySQL), undo tablespaces are
         truncated, that is, replaced, at any time.
         """
-        changes = self._spaces.compare(self._chosen(listing.spaces), self._built_without_redo(listing))
+        changes = self._spaces.compare(listing.spaces.only(self._options.wanted), self._built_without_redo(listing))
         self._spaces.mend(changes, self._sink)
         if changes.fresh or changes.renamed or changes.gone:
             self._emit(Note(
@@ -231,15 +253,11 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         since, self._looked_ns = self._looked_ns, time.time_ns()
         return altered_since(listing.plain, since)
 
-    def _chosen(self, files: tuple[FileRef, ...] | list[FileRef]) -> list[FileRef]:
-        wanted = self._options.wanted
-        return list(files) if wanted is None else [f for f in files if wanted(f.path)]
-
     def _copy_plain(self, listing: Listing) -> None:
         wanted = self._options.wanted
         # a database that would be empty is taken when its own file would be
         dirs = [d for d in listing.empty_dirs if wanted is None or wanted(f"{d}/db.opt")]
-        self._plain.copy(self._chosen(listing.plain), dirs, self._cancelled.is_set)
+        self._plain.copy(listing.plain.only(wanted), dirs, self._cancelled.is_set)
 
     def _checkpoint_rocksdb(self, found_dir: str) -> None:
         self._rocksdb = self._stack.enter_context(RocksdbCheckpoint(self._instance, self._emit))
@@ -252,12 +270,10 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
             self._warnings.append(text)
             self._emit(Warn("unknown-file", text))
 
-    def _copy(self, files: tuple[FileRef, ...] | list[FileRef]) -> None:
+    def _copy(self, files: Sequence[FileRef]) -> None:
         rule = self._base.page_rule(always_delta=self._options.always_delta) if self._base is not None else None
-        chosen = self._chosen(files)
-        head = next((f for f in chosen if f.source == self._instance.system_files[0]), None)
-        later = set(self._instance.system_files[1:])
-        jobs = [SpaceJob(f, rule, head if f.source in later else None) for f in chosen]
+        head = next((f for f in files if f.source == self._instance.system_files[0]), None)
+        jobs = _Jobs(files, rule, head, frozenset(self._instance.system_files[1:]))
         copier = SpaceCopier(
             self._sink,
             family=self._instance.dialect.family,

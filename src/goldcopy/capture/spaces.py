@@ -117,16 +117,17 @@ class CopiedSpaces:
 
         ``files``: the list of now. The results are used up. Raises ServerRefused when two files are one tablespace.
         """
-        now = {f.identity: f for f in files}
         out = []
-        while self._by_identity:
-            identity, r = self._by_identity.popitem()
-            file = now[identity]
+        for file in files:
+            r = self._by_identity.pop(file.identity, None)
+            if r is None:
+                continue
             try:
                 size_now = os.stat(file.source).st_size
             except FileNotFoundError:
                 size_now = 0
             out.append(r.record(path=file.path, external=file.external, size_final=max(r.size, size_now)))
+        assert not self._by_identity, "compare has sorted out what is gone"
         _refuse_same_id(out)
         return tuple(sorted(out, key=lambda s: s.path))
 

@@ -187,7 +187,9 @@ def dump(manifest: Manifest) -> bytearray:
 
 def parse(data: bytes, where: str) -> Manifest:
     """Read a manifest file's bytes. Raises BackupInvalid, naming ``where``, when it is damaged or unknown."""
-    head, _, body = data.partition(b"\n")
+    end = data.find(b"\n") + 1
+    # no copy of it: with 100,000 tables it has 50 MB
+    head, body = data[: max(0, end - 1)], memoryview(data)[end:]
     if not head.startswith(_MAGIC.encode()):
         raise BackupInvalid(f"{where}: not a Goldcopy manifest of a version that this program knows")
     if hashlib.sha256(body).hexdigest().encode() != head[len(_MAGIC) :]:

@@ -9,7 +9,7 @@ from goldcopy.server.files import FileRef
 
 
 def ref(path: str, ctime_ns: int) -> FileRef:
-    return FileRef(path, "/d/" + path, "", 1, "1.1.1", ctime_ns, ctime_ns, 0o640)
+    return FileRef(path, "/d", "", 1, "1.1.1", ctime_ns, ctime_ns, 0o640)
 
 
 @pytest.mark.parametrize(

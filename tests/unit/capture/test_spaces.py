@@ -17,7 +17,7 @@ def result(path: str, identity: str) -> SpaceResult:
 
 
 def ref(path: str, identity: str) -> FileRef:
-    return FileRef(path, "/nowhere/" + path, "", 16384, identity, T0 - 10**9, T0 - 10**9, 0o640)
+    return FileRef(path, "/nowhere", "", 16384, identity, T0 - 10**9, T0 - 10**9, 0o640)
 
 
 class Names:

@@ -2,12 +2,13 @@
 
 import os
 import socket
+import tracemalloc
 
 import pytest
 
 from goldcopy.server import fileid
 from goldcopy.server.file_rules import layout
-from goldcopy.server.files import scan
+from goldcopy.server.files import FileList, FileRef, scan
 
 
 class Tree:
@@ -76,19 +77,19 @@ def test_what_is_the_servers_own_business_is_left_out(tree, monkeypatch):
         monkeypatch.chdir(tree.datadir)  # a socket's path must be short
         s.bind("server.socket")
     found = tree.scan()
-    assert (found.spaces, found.plain, found.empty_dirs) == ((), (), ())
+    assert (len(found.spaces), len(found.plain), found.empty_dirs) == (0, 0, ())
 
 
 def test_a_table_may_be_called_like_a_file_of_the_servers(tree):
     names = ["db/ib_logfile0.ibd", "db/binlog.ibd", "db/auto.MYD", "db/undo001.ibd", "db/ibtmp1.frm", "db/x.pem.frm"]
     found = tree.add(*names).scan()
-    assert paths(found.spaces + found.plain) == sorted(names)
+    assert paths([*found.spaces, *found.plain]) == sorted(names)
 
 
 def test_a_binlog_named_like_a_table_file_hides_no_table(tree):
     tree.variables["log_bin_basename"] = str(tree.datadir / "db")
     found = tree.add("db/t.ibd", "db.000001", "db.index").scan()
-    assert paths(found.spaces + found.plain) == ["db/t.ibd"]
+    assert paths([*found.spaces, *found.plain]) == ["db/t.ibd"]
 
 
 def test_a_binlog_without_a_number_is_no_unknown_file(tree):
@@ -112,7 +113,7 @@ def test_key_files_never_get_into_a_backup(tree):
     tree.add("keyring", "db/t.ibd", "keys/file.txt")
     tree.keys = frozenset({str(tree.datadir / "keyring"), str(tree.datadir / "keys" / "file.txt")})
     found = tree.scan()
-    assert paths(found.plain + found.spaces) == ["db/t.ibd"]
+    assert paths([*found.plain, *found.spaces]) == ["db/t.ibd"]
 
 
 def test_a_keyring_under_its_usual_name_stays_out_even_when_the_server_does_not_tell(tree):
@@ -190,7 +191,7 @@ def test_a_symlinked_database_is_followed(tree):
     tree.add("t.ibd", "t.frm", base=far)
     (tree.datadir / "db").symlink_to(far)
     found = tree.scan()
-    assert paths(found.spaces + found.plain) == ["db/t.frm", "db/t.ibd"]
+    assert paths([*found.spaces, *found.plain]) == ["db/t.frm", "db/t.ibd"]
 
 
 def test_a_data_directory_reached_by_a_link_is_the_same_one(tree):
@@ -216,7 +217,7 @@ def test_myrocks_is_recognised_and_not_listed(tree):
     tree.add("#rocksdb/000001.sst", "ibdata1")
     found = tree.scan()
     assert found.rocksdb_dir == str(tree.datadir / "#rocksdb")
-    assert paths(found.spaces + found.plain) == ["ibdata1"]
+    assert paths([*found.spaces, *found.plain]) == ["ibdata1"]
 
 
 def test_a_temporary_directory_that_holds_the_data_directory_excludes_nothing(tree):
@@ -259,3 +260,21 @@ def test_listing_stays_fast_with_many_tables(tree):
     assert len(tree.scan().spaces) == 5000
     # 100,000 tables in a few seconds; generous, for the machine is shared
     assert time.process_time() - started < 1.0
+
+
+def test_the_list_of_a_hundred_thousand_tables_is_small():
+    """Two such lists of 100,000 .ibd and 100,000 .frm must leave room within 150 MB for the backup itself."""
+    def ref(n: int) -> FileRef:
+        return FileRef(f"db{n % 7}/table{n:06d}.ibd", "/var/lib/mysql", "", 65536, f"{10**6 + n}.1764000000.{n}", n, n, 0o660)
+
+    count = 10_000
+    tracemalloc.start()
+    try:
+        files = FileList()
+        for n in range(count):
+            files.append(ref(n))
+        assert tracemalloc.get_traced_memory()[0] / count < 200
+    finally:
+        tracemalloc.stop()
+    assert list(files) == [ref(n) for n in range(count)]
+    assert [f.path for f in files.only(lambda path: path.endswith("0000.ibd"))] == ["db0/table000000.ibd"]
