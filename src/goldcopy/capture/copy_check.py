@@ -25,12 +25,16 @@ _MAX_PAGE_BYTES = 64 << 10
 
 @dataclass
 class Findings:
-    """What the pages of a chunk were like. Page numbers count within the file."""
+    """What the pages of a chunk were like. Page numbers count within the file.
+
+    ``older``: whether pages were left out as older than the base; only looked for where the caller sets it to False.
+    """
 
     torn_rereads: int = 0
     unverifiable: int = 0
     corrupt: list[int] = field(default_factory=list)
     shrunk_to: int | None = None
+    older: bool = True
 
     def shrunk(self, size: int) -> None:
         """The file ended at ``size`` when it was read."""
@@ -74,6 +78,7 @@ class Checker:
             wanted = list(range(length // page_size))
         else:
             wanted = [i for i in verifier.changed(length, since) if i not in passed_over]
+            found.older = found.older or verifier.any_older(length, since)
         if not wanted:
             return wanted
         bad = self._bad(verifier, length, None if since is None else wanted)

@@ -215,6 +215,7 @@ class _Tally:
     unverifiable: int = 0
     corrupt: list[int] = field(default_factory=list)
     size: int = 0
+    older: bool = False
 
     def add(self, found: Findings, pages: int) -> None:
         with self.lock:
@@ -222,6 +223,7 @@ class _Tally:
             self.torn_rereads += found.torn_rereads
             self.unverifiable += found.unverifiable
             self.corrupt += found.corrupt
+            self.older = self.older or found.older
             if found.shrunk_to is not None:
                 self.size = min(self.size, found.shrunk_to)
 
@@ -242,7 +244,7 @@ class SpaceCopy:
         self._geometry: Geometry | None = None
         self._skip: frozenset[int] = frozenset()
         self._since: Lsn | None = None
-        self._complete = False
+        self._complete = self._base_unknown = False
         self._head_marks = 0
         self._finished = False
         try:
@@ -309,7 +311,10 @@ class SpaceCopy:
         base = self.job.base
         if base is None:
             return None
-        if base.identities is None or (space_id, self._identity) in base.identities:
+        if base.identities is None:
+            self._base_unknown = True
+            return base.since
+        if (space_id, self._identity) in base.identities:
             return base.since
         self._complete = base.always_delta
         return Lsn(0) if base.always_delta else None
@@ -366,7 +371,7 @@ class SpaceCopy:
     def _take(self, index: int, got: int, checker: Checker) -> None:
         """Check what is in the buffer and hand it to the sink."""
         offset = index * self._rules.chunk_bytes
-        found, wanted = Findings(), list[int]()
+        found, wanted = Findings(older=not self._base_unknown), list[int]()
         if got < self._length(index):
             found.shrunk(offset + got)
         geometry = self._geometry
@@ -437,7 +442,8 @@ class SpaceCopy:
             flags=0 if geometry is None else geometry.flags,
             size=tally.size,
             stored="raw" if geometry is None else "delta" if self._since is not None else "full",
-            complete=self._complete,
+            # what the unknown base may not hold is all here: a page that was never written is a hole
+            complete=self._complete or (self._base_unknown and not tally.older),
             pages_stored=tally.pages_stored,
             unverifiable=tally.unverifiable,
             corrupt=tuple(sorted(tally.corrupt)),

@@ -294,6 +294,22 @@ def test_a_tablespace_of_another_identity_or_id_is_copied_whole(tmp_path, sink):
             assert stored(inc, "t.ibd") == Path(file.source).read_bytes()
 
 
+def test_by_an_lsn_alone_a_delta_of_all_that_was_ever_written_needs_no_base(tmp_path, sink):
+    """Else a table made since the base could not be laid down: nobody has the pages of it that are still zeros."""
+    file = write_space(tmp_path / "t.ibd", FULL, 300, lsn=3000)
+    for n in (250, 299):
+        overwrite(file.source, n * FULL.page_size, bytes(FULL.page_size))
+    [r] = copy(sink, file, base=Base(Lsn(2000), None))
+    assert (r.stored, r.complete, r.pages_stored) == ("delta", True, 298)
+
+
+def test_by_an_lsn_alone_a_delta_that_leaves_out_one_old_page_needs_its_base(tmp_path, sink):
+    file = write_space(tmp_path / "t.ibd", FULL, 300, lsn=3000)
+    overwrite(file.source, 299 * FULL.page_size, FULL.page(299, 7, 1999))
+    [r] = copy(sink, file, base=Base(Lsn(2000), None))
+    assert (r.stored, r.complete, r.pages_stored) == ("delta", False, 299)
+
+
 def test_a_table_swapped_by_rename_after_the_listing_is_judged_by_the_file_that_is_read(tmp_path, sink):
     a = write_space(tmp_path / "a.ibd", FULL, 100, space_id=1)
     [full] = copy(sink, a)

@@ -274,6 +274,11 @@ class ChunkVerifier:
             return []
         return [i for i, lsn in enumerate(lsns) if lsn >= since]
 
+    def any_older(self, length: int, since: int) -> bool:
+        """Whether a page that was ever written has FIL_PAGE_LSN < ``since``."""
+        lsns = _every_page(self._lsn_field, length // self._n).unpack_from(self._view)
+        return any(0 < lsn < since for lsn in lsns)
+
     def page_type(self, index: int) -> int:
         """FIL_PAGE_TYPE of one page, for messages."""
         return u16(self._pages[index], 24)
