@@ -18,7 +18,15 @@ from goldcopy.restore.by_id import apply_by_id
 from goldcopy.restore.durable import write_file
 from goldcopy.restore.keys import lent
 from goldcopy.restore.materialise import Placement
-from goldcopy.restore.recovery import RecoveryOptions, memory_for, recover, refuse_errors, server_binary, window_of
+from goldcopy.restore.recovery import (
+    RecoveryOptions,
+    memory_for,
+    recover,
+    refuse_errors,
+    refuse_losses,
+    server_binary,
+    window_of,
+)
 from goldcopy.restore.remote import confined
 from goldcopy.restore.sums import resum
 from goldcopy.restore.xa import rollback_prepared
@@ -138,6 +146,7 @@ def _run_again(
                 rollback_prepared(run.socket_path, emit)
             run.stop()
             refuse_errors(dialect, manifest, run.log_text())
+    refuse_losses(manifest, placement)
     for name in (_LOG_NAME, "auto.cnf"):
         if os.path.exists(os.path.join(directory, name)):
             os.unlink(os.path.join(directory, name))

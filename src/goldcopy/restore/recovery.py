@@ -17,6 +17,7 @@ from goldcopy.formats.redo import LogFile, Window
 from goldcopy.image.chain import Image
 from goldcopy.image.manifest import BINLOG_TAIL_NAME, Manifest, Position, Space
 from goldcopy.restore.by_id import apply_by_id
+from goldcopy.restore.inplace import space_id_of
 from goldcopy.restore.key_files import KEY_FILE, check_key_files, mariadb_key_ids
 from goldcopy.restore.keys import NO_KEYS, KeyOptions, check_keys, lent, named_in
 from goldcopy.restore.materialise import Placement, check_stored
@@ -141,7 +142,7 @@ def recover(
         text = _serve(program, datadir, told, log, emit)
     refuse_errors(dialect, manifest, text)
     result = _judge(dialect, manifest, applied + text, binary, emit)
-    _refuse_losses(manifest, placement)
+    refuse_losses(manifest, placement)
     _tidy(datadir, tail)
     return result
 
@@ -249,16 +250,27 @@ def refuse_errors(dialect: Dialect, manifest: Manifest, text: str) -> None:
         raise RecoveryFailed("the server reported errors while it recovered:\n  " + "\n  ".join(errors[:10]))
 
 
-def _refuse_losses(manifest: Manifest, placement: Placement) -> None:
-    """What a server says nothing of: tablespaces that have gone, or gone elsewhere, while it recovered."""
-    lost = [
+def refuse_losses(manifest: Manifest, placement: Placement) -> None:
+    """What a server says nothing of: tablespaces that have gone, or gone elsewhere, while it recovered.
+
+    Raises RecoveryFailed when one is not there, or another one has its name.
+    """
+    wrong = [
         s.path for s in manifest.spaces
-        if not _OF_UNFINISHED_DDL.search(s.path) and not os.path.exists(placement.of(s.path, s.external))
+        if not _OF_UNFINISHED_DDL.search(s.path) and not _is_home(s, placement.of(s.path, s.external))
     ]
-    if lost:
+    if wrong:
         raise RecoveryFailed(
-            f"{len(lost)} tablespaces of the backup are not there after recovery: {', '.join(lost[:10])}"
+            f"{len(wrong)} tablespaces of the backup are not under their names after recovery: {', '.join(wrong[:10])}"
         )
+
+
+def _is_home(space: Space, path: str) -> bool:
+    if not os.path.exists(path):
+        return False
+    # an undo tablespace gets another id when it is truncated, one that was not written yet had none to record
+    tells_id = path.endswith(".ibd") and space.stored != "raw"
+    return not tells_id or space_id_of(path) == space.space_id
 
 
 def _judge(dialect: Dialect, manifest: Manifest, text: str, binary: str, emit: Emit) -> Recovered:
