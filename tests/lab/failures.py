@@ -80,13 +80,15 @@ def processes_about(text: str) -> list[str]:
 
 
 class Running:
-    """``goldcopy`` in the background, its output in a file so that it never waits for us."""
+    """One of our programs (``name``) in the background, its output in a file so that it never waits for us."""
 
-    def __init__(self, folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, environment: dict[str, str] | None = None, name: str = "goldcopy"
+    ) -> None:
         self._out = folder / f"said-{time.monotonic_ns()}"
         with self._out.open("wb") as out:
             self.process = subprocess.Popen(
-                [program.program(), *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                [program.program(name), *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
                 env={**os.environ, **(environment or {})},
             )
 

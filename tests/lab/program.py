@@ -20,9 +20,9 @@ class ProgramFailed(AssertionError):
     """The program ended with another status than it should; the message has all that it said."""
 
 
-def program() -> str:
-    """Path of ``goldcopy`` in the environment that runs us."""
-    return str(Path(sys.executable).parent / "goldcopy")
+def program(name: str = "goldcopy") -> str:
+    """Path of one of our programs in the environment that runs us."""
+    return str(Path(sys.executable).parent / name)
 
 
 def run(*arguments: str, status: int | None = 0, timeout_s: float = TIMEOUT_S) -> subprocess.CompletedProcess[str]:

@@ -97,7 +97,7 @@ def test_a_signal_at_the_start_of_each_phase(source: LabServer, place: Path, pha
 
 
 @pytest.mark.parametrize("source", ["mysql-9.7"], indirect=True)
-@pytest.mark.parametrize("number", SOFT)
+@pytest.mark.parametrize("number", (*SOFT, signal.SIGHUP))
 def test_a_signal_in_the_middle_of_a_long_copy(source: LabServer, place: Path, number: signal.Signals):
     run = Running(place, *backup_arguments(source, place / "b", "--throttle-mb", "10"))
     run.wait_for("copy ")
@@ -106,6 +106,23 @@ def test_a_signal_in_the_middle_of_a_long_copy(source: LabServer, place: Path, n
     run.signal(number)
     assert finished_or_gone(run, place / "b")
     assert time.monotonic() - asked < 5
+    unhurt(source)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_under_a_peers_name_a_signal_leaves_neither_a_lock_nor_a_backup(source, place, number):
+    name, target = "mariabackup" if source.mariadb else "xtrabackup", place / "b"
+    run = Running(
+        place, "--no-defaults", "--backup", f"--target-dir={target}", f"--socket={source.socket}", "--user=root",
+        "--throttle=1", name=name,
+    )
+    run.wait_for("opying ")
+    time.sleep(0.3)
+    run.signal(number)
+    assert run.end() == INTERRUPTED, run.said()
+    assert "interrupted by" in run.said() and "Traceback" not in run.said()
+    assert "completed OK!" not in run.said()
+    assert not list(target.glob("*_checkpoints")) and not (target / "goldcopy.manifest").exists()
     unhurt(source)
 
 

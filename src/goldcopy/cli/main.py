@@ -73,7 +73,7 @@ def _build(name: str) -> click.Command:
 
 def _execute(module: Any, declaration: type, connects: bool, values: dict[str, Any]) -> int:
     """Run one command under a renderer. Returns the exit status."""
-    from goldcopy.cli import signals
+    from goldcopy import signals
     from goldcopy.cli.build import take
     from goldcopy.cli.render import JsonLines, Terminal
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from goldcopy import __version__
+from goldcopy import __version__, signals
 from goldcopy.compat.log import Log, Shape
 from goldcopy.compat.options.declare import Face
 from goldcopy.compat.options.parser import face_of, parse
@@ -58,14 +57,11 @@ def run(name: str, argv: Sequence[str], environ: Mapping[str, str]) -> int:
     face, args = face_of(name, argv)
     program = Program(name, face, args, environ)
     log = Log(sys.stderr, _SHAPES[face])
-    _catch_signals()
+    signals.catch()
     try:
         return _run(program, log)
     except OptionError as e:
         print(f"{name}: {e.message}", *([f"{name}: hint: {e.hint}"] if e.hint else []), sep="\n", file=sys.stderr)  # noqa: T201
-        return e.exit_status
-    except Interrupted as e:
-        log.error(e)
         return e.exit_status
     except GoldcopyError as e:
         log.error(e)
@@ -73,19 +69,11 @@ def run(name: str, argv: Sequence[str], environ: Mapping[str, str]) -> int:
     except OSError as e:
         log.error(system_failure(e))
         return 1
-
-
-def _catch_signals() -> None:
-    """The usual signals become an exception in the main thread, so that every context manager gives back."""
-
-    def raise_interrupted(number: int, _frame: object) -> None:
-        signal.signal(number, signal.SIG_IGN)
-        raise Interrupted(f"interrupted by {signal.Signals(number).name}; locks given back, nothing half-made left")
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # nohup and the like ignore a signal on purpose
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, raise_interrupted)
+    except KeyboardInterrupt as e:
+        log.error(Interrupted(f"interrupted by {e}; locks given back, nothing half-made left"))
+        return Interrupted.exit_status
+    finally:
+        signals.ignore()
 
 
 # -- the command line -----------------------------------------------------------------------

@@ -9,12 +9,11 @@ import argparse
 import contextlib
 import errno
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from goldcopy import __version__
+from goldcopy import __version__, signals
 from goldcopy.errors import GoldcopyError, TargetRefused, UsageError
 from goldcopy.formats import xbcrypt, xbstream
 from goldcopy.image import codecs
@@ -156,7 +155,7 @@ def read_key(text: str | None, path: str | None) -> bytes:
 def run(program: str, work: Callable[[], None]) -> int:
     """Run ``work``; its errors go to stderr. The exit status, 0 or 1, as the peers' programs have it."""
     # so that what is half-written is removed
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signals.catch()
     try:
         work()
     except GoldcopyError as e:

@@ -21,7 +21,7 @@ MARIADB, XTRABACKUP, IBX = Face.MARIABACKUP, Face.XTRABACKUP, Face.MARIABACKUP_I
 
 @pytest.fixture(autouse=True)
 def no_signals(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("goldcopy.compat.front._catch_signals", lambda: None)
+    monkeypatch.setattr("goldcopy.signals.catch", lambda: None)
 
 
 def call(name: str, *args: str, home: str = "/nowhere") -> int:

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM become KeyboardInterrupt, but never while something is being taken or given back.
+"""SIGINT, SIGTERM and SIGHUP become KeyboardInterrupt, but never while something is being taken or given back.
 
 An exception out of a signal may strike anywhere, also in the ``__exit__`` that releases a lock or removes half of a
 backup, or in an ``__enter__`` that has just taken what nobody knows of yet. There it waits until that is done. It is
@@ -14,13 +14,17 @@ from types import FrameType
 _AGAIN_S = 0.05
 _ENTER_S = 2.0
 """An ``__enter__`` that takes longer waits for something; then it gives back by itself what it has taken."""
-_CAUGHT = (signal.SIGINT, signal.SIGTERM)
+_CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def catch() -> None:
-    """Raise KeyboardInterrupt, named after the signal, in the main thread at the first of them; later ones pass."""
+    """Raise KeyboardInterrupt, named after the signal, in the main thread at the first of them; later ones pass.
+
+    One that is ignored stays so: nohup and the like mean it.
+    """
     for number in _CAUGHT:
-        signal.signal(number, _first)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _first)
 
 
 def ignore() -> None:
