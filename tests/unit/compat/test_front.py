@@ -21,7 +21,8 @@ MARIADB, XTRABACKUP, IBX = Face.MARIABACKUP, Face.XTRABACKUP, Face.MARIABACKUP_I
 
 @pytest.fixture(autouse=True)
 def no_signals(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("goldcopy.signals.catch", lambda: None)
+    for name in ("catch", "ignore"):
+        monkeypatch.setattr(f"goldcopy.signals.{name}", lambda: None)
 
 
 def call(name: str, *args: str, home: str = "/nowhere") -> int:
