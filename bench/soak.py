@@ -2,6 +2,8 @@
 
     scripts/bench soak [--hours 2] [--seed N] [--on NAME]
 
+Some chains are taken under the peers' names: into directories or through streams, compressed and encrypted where the
+name knows that, by the base's directory or its LSN; prepared as their manuals say, and judged at their last point.
 A failure prints its seed; ``--seed N --on NAME`` runs that one alone.
 """
 
@@ -16,12 +18,13 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab import catalogue, fetch, program, schema
+from lab import catalogue, fetch, fronts, program, schema
 from lab.load import Load
 from lab.oracle import check_restored, snapshot
 from lab.server import LabServer, kill_all, scratch
 
 WRITERS = ("bank", "rows", "misc", "burn", "ddl", "ddl", "giant")
+KEY = "0123456789abcdef0123456789abcdef"
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Plan:
     parallel: int
     throttle_mb: int
     killed: bool
+    front: bool
 
 
 def plan_of(seed: int, server: str = "") -> Plan:
@@ -54,6 +58,7 @@ def plan_of(seed: int, server: str = "") -> Plan:
         rng.choice([8, 15, 40, 0]),
         # with 0 a killed server loses commits that its binlog has: then its own binlog does not fit its own data
         killed=flush != 0 and rng.random() < 0.3,
+        front=rng.random() < 0.4,
     )
 
 
@@ -67,21 +72,50 @@ def run(seed: int, plan: Plan, folder: Path) -> None:
         for n in range(plan.backups):
             with Load(source, seed + n, plan.writers, plan.pace) as load:
                 load.go_on(rng.uniform(0.5, 6))
-                based = rng.choice(chain) if chain else None
-                program.backup(source, folder / f"b{n}", based, "--parallel", str(plan.parallel),
-                               "--throttle-mb", str(plan.throttle_mb))
+                (take_by_front if plan.front else take)(source, plan, rng, folder / f"b{n}", chain)
                 chain.append(folder / f"b{n}")
                 load.go_on(rng.uniform(0, 2))
             if plan.killed and rng.random() < 0.5:
                 source.kill9()
                 source.start()
         want = snapshot(source)
+        if plan.front:
+            at = fronts.point_of(chain[-1])
+            with fronts.copied_back(source, fronts.prepare_chain(source, chain), folder / "r") as restored:
+                check_restored(want, restored, at, source.binlogs(), source=source)
+            return
         for n, backup in enumerate(chain):
             program.run("check", str(backup))
             with program.restore(source, backup, folder / f"r{n}") as restored:
                 restored.start("--innodb-flush-log-at-trx-commit=0", "--sync-binlog=0")
                 check_restored(want, restored, program.point(backup), source.binlogs(), source=source)
             shutil.rmtree(folder / f"r{n}")
+
+
+def take(source: LabServer, plan: Plan, rng: random.Random, to: Path, chain: list[Path]) -> None:
+    """A backup against any earlier one."""
+    based = rng.choice(chain) if chain else None
+    program.backup(source, to, based, "--parallel", str(plan.parallel), "--throttle-mb", str(plan.throttle_mb))
+
+
+def take_by_front(source: LabServer, plan: Plan, rng: random.Random, to: Path, chain: list[Path]) -> None:
+    """A backup against the last one, under the peers' names."""
+    more = [f"--parallel={plan.parallel}"]
+    if chain:
+        facts = dict(line.split(" = ") for line in next(chain[-1].glob("*_checkpoints")).read_text().splitlines())
+        more.append(rng.choice([f"--incremental-basedir={chain[-1]}", f"--incremental-lsn={facts['to_lsn']}"]))
+    if rng.random() < 0.4:
+        fronts.back_up(source, to, *more)
+        return
+    packed = [] if source.mariadb or rng.random() < 0.5 else ["--compress=zstd", "--encrypt=AES256", f"--encrypt-key={KEY}"]
+    stream = to.with_suffix(".stream")
+    with stream.open("wb") as out:
+        fronts.back_up(source, to.with_suffix(".tmp"), "--stream=xbstream", *packed, *more, stdout=out)
+    to.mkdir()
+    unpack = ["--decompress", "--decrypt=AES256", f"--encrypt-key={KEY}"] if packed else []
+    with stream.open("rb") as back:
+        fronts.ours("xbstream", "-x", "-C", str(to), *unpack, stdin=back)
+    stream.unlink()
 
 
 def attempt(seed: int, server: str) -> bool:
@@ -97,8 +131,8 @@ def attempt(seed: int, server: str) -> bool:
     finally:
         kill_all()
     shutil.rmtree(folder, ignore_errors=True)
-    print(f"passed seed {seed}: {plan.server} {' '.join(plan.init)}, {plan.backups} backups,"
-          f" {time.monotonic() - started:.0f} s", flush=True)
+    print(f"passed seed {seed}: {plan.server} {' '.join(plan.init)}, {plan.backups} backups"
+          f"{' under the name of a peer' if plan.front else ''}, {time.monotonic() - started:.0f} s", flush=True)
     return True
 
 

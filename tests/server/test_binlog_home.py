@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from lab.fronts import back_up, ours, prepare
 from lab.server import LabServer
 
 from .conftest import MakeServer
-from .test_compat_backup import back_up, ours, prepare
 
 GTIDS = ("--gtid-mode=ON", "--enforce-gtid-consistency=ON")
 

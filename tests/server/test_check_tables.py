@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from lab.fronts import back_up, copied_back, ours, prepare
 from lab.server import LabServer
 
 from .conftest import MakeServer
-from .test_compat_backup import back_up, copied_back, ours, prepare
 
 PAGE = 16384
 LEAF = 6

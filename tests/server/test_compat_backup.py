@@ -4,35 +4,20 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from lab import program, schema
+from lab.fronts import TIMEOUT_S, back_up, copied_back, ours, point_of, prepare, prepare_chain
 from lab.load import Load
 from lab.oracle import check_restored, snapshot
 from lab.server import LabServer
 
 from .conftest import MakeServer
-from .test_peer_directories import point_of, writers_for
+from .test_peer_directories import writers_for
 
-TIMEOUT_S = 200
 KEY = "0123456789abcdef0123456789abcdef"
-
-
-def ours(name: str, *arguments: str, status: int = 0, **streams: object) -> subprocess.CompletedProcess[str]:
-    """Run one of our programs under a peer's name; its last line is ``completed OK!`` exactly when it succeeds."""
-    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE} | streams
-    done = subprocess.run(
-        [Path(sys.executable).parent / name, *arguments], check=False, timeout=TIMEOUT_S, stderr=subprocess.PIPE,
-        **streams,
-    )  # type: ignore[call-overload]
-    log = done.stderr.decode()
-    assert done.returncode == status, log[-3000:]
-    if "backup" in name:
-        assert log.endswith("completed OK!\n") == (status == 0), log[-3000:]
-    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout, log)
 
 
 def real(server: LabServer, *arguments: str) -> None:
@@ -40,29 +25,6 @@ def real(server: LabServer, *arguments: str) -> None:
     tool = server.info.tool("mariadb-backup", "mariabackup")
     done = subprocess.run([tool, *arguments], check=False, timeout=TIMEOUT_S, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
-
-
-def back_up(server: LabServer, to: Path, *more: str, status: int = 0) -> str:
-    """Take a backup into a directory. Returns the log."""
-    name = "mariabackup" if server.mariadb else "xtrabackup"
-    login = (f"--socket={server.socket}", "--user=root")
-    done = ours(name, "--no-defaults", "--backup", f"--target-dir={to}", *login, *more, status=status)
-    return done.stderr
-
-
-def prepare(server: LabServer, target: Path, *more: str, status: int = 0) -> str:
-    """Prepare with our program. Returns the log."""
-    name = "mariabackup" if server.mariadb else "xtrabackup"
-    given = ("--prepare", f"--target-dir={target}", f"--mysqld={server.mysqld}", *more)
-    return ours(name, *given, status=status).stderr
-
-
-def copied_back(server: LabServer, prepared: Path, folder: Path) -> LabServer:
-    """A server on what our copy-back made of a prepared backup."""
-    fresh = LabServer(server.name, folder, server.options, init=server.init)
-    name = "mariabackup" if server.mariadb else "xtrabackup"
-    ours(name, "--no-defaults", "--copy-back", f"--target-dir={prepared}", f"--datadir={fresh.datadir}")
-    return fresh.start()
 
 
 def really_copied_back(server: LabServer, prepared: Path, folder: Path) -> LabServer:
@@ -121,10 +83,7 @@ def test_a_chain_of_ours_is_restored_by_ours(server_name: str, make_server: Make
         checkpoints = dict(line.split(" = ") for line in next(one.glob("*_checkpoints")).read_text().splitlines())
         back_up(source, two, f"--incremental-lsn={checkpoints['to_lsn']}")
     want, at = snapshot(source), point_of(two)
-    more = () if source.mariadb else ("--apply-log-only",)
-    prepare(source, full, *more)
-    prepare(source, full, f"--incremental-dir={one}", *more)
-    prepare(source, full, f"--incremental-dir={two}")
+    prepare_chain(source, [full, one, two])
     program.run("check", str(full))
     source.stop()
 

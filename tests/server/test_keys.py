@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from lab import keys, program
+from lab.fronts import back_up, ours
 from lab.keys import Ring
 from lab.server import LabServer
 
 from .conftest import need
-from .test_compat_backup import back_up, ours
 from .test_errors import fails
 from .test_xtrabackup_mysql import ROWS, checksum, with_rows
 

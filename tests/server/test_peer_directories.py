@@ -21,8 +21,9 @@ from goldcopy.errors import BackupInvalid, KeyMissing, TargetRefused
 from goldcopy.events import Event, Note, silent
 from goldcopy.image.manifest import load
 from lab import program, schema
+from lab.fronts import point_of
 from lab.load import USUAL, Load
-from lab.oracle import Point, check_restored, snapshot
+from lab.oracle import check_restored, snapshot
 from lab.server import LabServer
 
 from .conftest import MakeServer
@@ -84,12 +85,6 @@ def take_chain(server: LabServer, root: Path, increments: int, load: Load) -> li
         load.check()
         chain.append(real_backup(server, root / f"b{number}", chain[-1] if chain else None))
     return chain
-
-
-def point_of(backup: Path) -> Point:
-    """Where in the binlog the backup's own file says that it stands."""
-    text = next(backup.glob("*_binlog_info")).read_text().split()
-    return Point(text[0], int(text[1]))
 
 
 def restored(server: LabServer, prepared: Path, folder: Path, **places: str) -> LabServer:

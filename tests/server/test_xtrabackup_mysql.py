@@ -9,10 +9,10 @@ import pytest
 
 from goldcopy.compat.infofiles import Checkpoints, Info
 from lab import keys
+from lab.fronts import back_up, copied_back, ours, prepare
 from lab.server import LabServer
 
 from .conftest import MakeServer, need
-from .test_compat_backup import back_up, copied_back, ours, prepare
 
 CREATE = "CREATE TABLE d.t (id INT PRIMARY KEY AUTO_INCREMENT, v VARCHAR(200)) ENGINE=InnoDB"
 ROWS = "INSERT INTO d.t (v) SELECT REPEAT('x', 150) FROM information_schema.columns LIMIT 700"
