@@ -220,7 +220,8 @@ def test_the_server_goes_away_during_the_copy(mortal, place, how):
 
 
 @pytest.mark.parametrize("mortal", ["mariadb-10.11"], indirect=True)
-def test_the_server_was_set_back_since_the_base(mortal, place):
+@pytest.mark.parametrize("since", ["nothing", "beyond the base", "beyond the base's binlog"])
+def test_the_server_was_set_back_since_the_base(mortal, place, since):
     mortal.stop()
     saved = place / "saved"
     shutil.copytree(mortal.datadir, saved)
@@ -231,8 +232,25 @@ def test_the_server_was_set_back_since_the_base(mortal, place):
     mortal.stop()
     _put_back(saved, mortal.datadir)
     mortal.start()
+    if since != "nothing":
+        time.sleep(2)  # a binlog tells its birth in whole seconds
+        mortal.sql("INSERT INTO d.t (b) SELECT b FROM d.t LIMIT 600")
+        mortal.restart()
+    if since == "beyond the base's binlog":
+        mortal.restart()
     said = backup_fails(mortal, place / "inc", 8, "--base", str(place / "full"), hint="full")
     assert "set back" in said
+
+
+@pytest.mark.parametrize("mortal", ["mariadb-10.11"], indirect=True)
+def test_binlogs_that_were_thrown_away_are_no_reason_to_refuse_an_increment(mortal, place):
+    program.backup(mortal, place / "full")
+    time.sleep(2)
+    mortal.sql("INSERT INTO d.t (b) SELECT b FROM d.t LIMIT 20", "FLUSH BINARY LOGS")
+    mortal.sql(f"PURGE BINARY LOGS TO '{mortal.sql('SHOW BINARY LOGS')[-1][0]}'")
+    program.backup(mortal, place / "one", place / "full")
+    mortal.sql("RESET MASTER", "INSERT INTO d.t (b) SELECT b FROM d.t LIMIT 20")
+    program.backup(mortal, place / "two", place / "one")
 
 
 def _put_back(saved: Path, datadir: Path) -> None:

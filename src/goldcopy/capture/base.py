@@ -12,6 +12,7 @@ from goldcopy.errors import BackupInvalid
 from goldcopy.formats import Lsn
 from goldcopy.image.chain import Image, open_image
 from goldcopy.image.manifest import Manifest, Plain
+from goldcopy.server.binlogs import contradiction
 from goldcopy.server.instance import Instance
 
 
@@ -61,11 +62,19 @@ def open_base(directory: str, instance: Instance) -> BackupBase:
 
 
 def check_server(directory: str, manifest: Manifest, instance: Instance) -> None:
-    """Raises BackupInvalid when a backup is not one of this server's."""
+    """Raises BackupInvalid when a backup is not one of this server's, or not one of its past as it is now."""
     if manifest.server.identity != instance.identity:
         raise BackupInvalid(
             f"{directory}: the base is of another server ({manifest.server.hostname}, {manifest.server.version}), "
             "or the server was initialised anew since",
+            hint="take a full backup",
+        )
+    stood = manifest.position
+    why = contradiction(instance, stood.binlog_file, stood.binlog_position, _epoch_ns(manifest.finished) / 1e9)
+    if why:
+        raise BackupInvalid(
+            f"{directory}: the server was set back to an older state since: the base saw it at {stood.binlog_file} "
+            f"{stood.binlog_position}, but {why}",
             hint="take a full backup",
         )
 
