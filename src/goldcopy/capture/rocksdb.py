@@ -52,17 +52,18 @@ class RocksdbCheckpoint(contextlib.AbstractContextManager["RocksdbCheckpoint"]):
             ) from e
 
     def copy(self, copier: PlainCopier) -> tuple[Plain, ...]:
-        """Copy its files under the names that a restored server looks for."""
+        """Copy its files under the names that a restored server looks for. Raises ServerRefused when one is gone."""
         if not self._made:
             return ()
         outside = not self._home.startswith(self._instance.datadir.rstrip("/") + "/")
         records = []
         for name in sorted(os.listdir(self._made)):
             external = os.path.join(self._home, name) if outside else ""
-            ref = file_ref(f"{DIRECTORY}/{name}", os.path.join(self._made, name), external)
+            ref = file_ref(f"{DIRECTORY}/{name}", "", external, link=os.path.join(self._made, name))
             record = copier.copy(ref) if ref is not None else None
-            if record is not None:
-                records.append(record)
+            if record is None:
+                raise ServerRefused(f"{name} has gone from RocksDB's checkpoint in {self._made} while it was copied")
+            records.append(record)
         return tuple(records)
 
     def __exit__(self, *exc: object) -> None:

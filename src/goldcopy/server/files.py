@@ -31,6 +31,7 @@ _MAX_DEPTH = 8
 class FileRef(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One file. ``path``: its name inside a backup, relative. ``root``: the directory that it is relative to.
     ``external``: its absolute path when it lies outside the data directory, else "". ``identity``: see ``fileid``.
+    ``link``: another name of it to read it by, absolute, "" = none.
     """
 
     path: str
@@ -41,11 +42,12 @@ class FileRef(msgspec.Struct, frozen=True, array_like=True, gc=False):
     mtime_ns: int
     ctime_ns: int
     mode: int
+    link: str = ""
 
     @property
     def source(self) -> str:
         """Where to read it, absolute."""
-        return self.external or os.path.join(self.root, self.path)
+        return self.link or self.external or os.path.join(self.root, self.path)
 
 
 class FileList(Sequence[FileRef]):
@@ -228,15 +230,15 @@ def _add(ref: FileRef, kind: Kind, found: _Found) -> None:
     found.outside_innodb = found.outside_innodb or is_outside_innodb(ref.path, kind)
 
 
-def file_ref(path: str, root: str, external: str = "") -> FileRef | None:
+def file_ref(path: str, root: str, external: str = "", *, link: str = "") -> FileRef | None:
     """A file as it is now; None for what is no regular file, or has vanished."""
     try:
-        s = fileid.state(external or os.path.join(root, path))
+        s = fileid.state(link or external or os.path.join(root, path))
     except OSError:
         return None
     if not stat.S_ISREG(s.mode):
         return None
-    return FileRef(path, root, external, s.size, s.identity, s.mtime_ns, s.ctime_ns, stat.S_IMODE(s.mode))
+    return FileRef(path, root, external, s.size, s.identity, s.mtime_ns, s.ctime_ns, stat.S_IMODE(s.mode), link)
 
 
 def _is_inside(path: str, directory: str) -> bool:
