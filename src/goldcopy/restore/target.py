@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import msgspec
 
+from goldcopy.dialect import choose
 from goldcopy.errors import TargetRefused, UsageError, write_failure
-from goldcopy.events import Emit
+from goldcopy.events import Emit, Warn
 from goldcopy.image import osfile
 from goldcopy.image.chain import Image
 from goldcopy.image.manifest import MANIFEST_NAME, Manifest, dump
@@ -162,8 +163,14 @@ class Target(contextlib.AbstractContextManager["Target"]):
 
     def write_logs(self) -> None:
         """Only write the redo log: what is left is a crashed server, for whoever wants to start it himself."""
+        newest = self._image.newest
+        if choose(newest.server.version, force=True).renames_by_name:
+            self._emit(Warn(
+                "renames-by-name",
+                f"MySQL {newest.server.version} replays renames of the redo by name: a table that had a name twice"
+                " may be lost when it recovers by itself; without --no-recover it is not",
+            ))
         with _writing(self._dir):
-            newest = self._image.newest
             lay_logs(newest.redo, window_of(newest), self._image.directory, self._dir)
 
     def bring_logs_home(self) -> None:
