@@ -185,7 +185,7 @@ def test_an_interrupted_restore_leaves_the_target_as_it_was(source, place, taken
         target.mkdir()
     run = Running(place, "restore", "--from", str(taken), "--datadir", str(target), "--mysqld", source.mysqld)
     run.wait_for(phase + " ")
-    time.sleep(0.05 if phase == "restore" else 0.4)
+    time.sleep(0.05 if phase == "restore" else 0.15)
     run.signal(signal.SIGTERM)
     assert run.end() == INTERRUPTED, run.said()
     well_said(run.said())
