@@ -54,7 +54,7 @@ def handles_seen(most: list[int]) -> Iterator[None]:
         while not stop.wait(0.05):
             for child in Path(f"/proc/self/task/{threading.main_thread().native_id}/children").read_text().split():
                 try:
-                    if b"goldcopy" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    if bed.GOLDCOPY.encode() in Path(f"/proc/{child}/cmdline").read_bytes():
                         most[0] = max(most[0], len(list(Path(f"/proc/{child}/fd").iterdir())))
                 except OSError:
                     continue
