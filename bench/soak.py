@@ -53,7 +53,7 @@ def plan_of(seed: int, server: str = "") -> Plan:
         page = "16k"
     flush = rng.choice([0, 1, 1, 2])
     return Plan(
-        name, (f"--innodb-page-size={page}",), (f"--innodb-flush-log-at-trx-commit={flush}",),
+        name, (f"--innodb-page-size={page}",), (f"--innodb-flush-log-at-trx-commit={flush}", "--myisam-recover-options=FORCE"),
         ("bank", *rng.choices(WRITERS, k=5)), rng.choice([0.5, 1.0, 1.5]), rng.randint(2, 5), rng.choice([1, 2, 4]),
         rng.choice([8, 15, 40, 0]),
         # with 0 a killed server loses commits that its binlog has: then its own binlog does not fit its own data
