@@ -77,9 +77,7 @@ class SpaceCopier:
             self._watch(work, threads)
         except BaseException as e:
             work.fail(e)
-        for t in threads:
-            if t.is_alive():
-                t.join()
+        work.wait_until_left()
         return work.outcome()
 
     def _watch(self, work: _Work, threads: list[threading.Thread]) -> None:
@@ -93,6 +91,8 @@ class SpaceCopier:
 
     def _run(self, work: _Work) -> None:
         """One thread: take chunks until there are none."""
+        if not work.enter():
+            return
         try:
             checker = Checker(self._rules.chunk_bytes, legacy=self._legacy, pause=work.pause, extended=self._extended)
             while work.step(checker, self._throttle):
@@ -101,6 +101,8 @@ class SpaceCopier:
             pass
         except BaseException as e:
             work.fail(e)
+        finally:
+            work.leave()
 
 
 class _Work:
@@ -116,10 +118,31 @@ class _Work:
         self._stop = threading.Event()
         self._shared: deque[tuple[SpaceCopy, int]] = deque()
         self._beginning = 0
+        self._inside = 0
         self._open: set[SpaceCopy] = set()
         self._error: BaseException | None = None
         self.total = sum(sizes)
         self.done = 0
+
+    def enter(self) -> bool:
+        """A thread wants to work. False: too late, all is to stop."""
+        with self._changed:
+            if self._stop.is_set():
+                return False
+            self._inside += 1
+            return True
+
+    def leave(self) -> None:
+        """A thread that entered touches nothing any more."""
+        with self._changed:
+            self._inside -= 1
+            self._changed.notify_all()
+
+    def wait_until_left(self) -> None:
+        """Return when no thread is inside. Python's own join, interrupted once, takes a running thread for ended
+        (3.11, ``Thread._wait_for_tstate_lock``)."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._inside)
 
     def step(self, checker: Checker, throttle: Throttle) -> bool:
         """Copy one chunk. False when nothing is left to begin."""

@@ -685,3 +685,34 @@ def test_the_page_cache_is_left_as_it_was_found(tmp_path, sink, monkeypatch, dir
     assert cached(cold.source) == 0
     assert cached(small.source) == 0
     assert cached(hot.source) == 300 * 16384
+
+
+def test_an_interrupted_copy_waits_for_threads_that_python_takes_for_ended(tmp_path, sink, monkeypatch):
+    """Python's join, interrupted, marks a running thread as ended: what it writes then would outlive the clean-up."""
+    interrupted, inside = threading.Event(), []
+    copy_chunk = copy_space.SpaceCopy.copy
+
+    class Forgotten(threading.Thread):
+        def is_alive(self) -> bool:
+            return not interrupted.is_set() and super().is_alive()
+
+    def slowly(self, index, checker):
+        inside.append(index)
+        interrupted.wait(5)
+        time.sleep(0.2)
+        try:
+            copy_chunk(self, index, checker)
+        finally:
+            inside.remove(index)
+
+    def interrupt(_done, _total):
+        if inside:
+            interrupted.set()
+            raise KeyboardInterrupt("SIGTERM")
+
+    monkeypatch.setattr("goldcopy.capture.copier.threading.Thread", Forgotten)
+    monkeypatch.setattr(copy_space.SpaceCopy, "copy", slowly)
+    file = write_space(tmp_path / "t.ibd", FULL, 300)
+    with pytest.raises(KeyboardInterrupt):
+        copy(sink, file, threads=2, progress=interrupt)
+    assert not inside
