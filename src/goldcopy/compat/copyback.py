@@ -380,11 +380,7 @@ class _Carrier(contextlib.AbstractContextManager["_Carrier"]):
         """All is there: make it durable, then let go of what was moved across file systems."""
         systems = {os.stat(d).st_dev: d for d in (self._datadir, *self._dirs, *map(os.path.dirname, self._files))}
         for directory in systems.values():
-            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                osfile.syncfs(fd)
-            finally:
-                os.close(fd)
+            osfile.sync_filesystem(directory)
         self._settled = True
         self._mark.remove()
         for path in self._used_up:

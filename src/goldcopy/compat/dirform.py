@@ -87,9 +87,9 @@ class DirectoryForm:
         return msgspec.structs.replace(manifest, redo=redo)
 
     def _measure(self) -> None:
-        sink = self._sink
+        sizes = self._sink.sizes()
         self.info = replace(
-            self.info, backup_size=sink.stored_bytes, uncompressed_backup_size=sink.content_bytes
+            self.info, backup_size=sizes.stored_bytes, uncompressed_backup_size=sizes.content_bytes
         )
 
     def _checkpoints(self, manifest: Manifest) -> Checkpoints:

@@ -291,7 +291,7 @@ def _served(target: PeerDir, request: PrepareRequest) -> Served:
 
 def _home(now: PeerDir) -> str:
     """Where the source's server was installed; the peers' own files do not tell."""
-    return now.manifest.server.variables.get("basedir", "") if now.manifest is not None else ""
+    return now.manifest.server.home if now.manifest is not None else ""
 
 
 def _settings(now: PeerDir) -> tuple[tuple[str, str], ...]:

@@ -24,6 +24,7 @@ when they are read."""
 FIFO_MODE = 0o600
 _POLL_S = 0.02
 
+
 def _widen(fd: int) -> None:
     try:
         fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIPE_BYTES)

@@ -17,7 +17,7 @@ from goldcopy.formats.innodb.page import Geometry
 from goldcopy.image import osfile
 from goldcopy.image.manifest import MANIFEST_NAME
 from goldcopy.image.osfile import ALIGN
-from goldcopy.image.sink import Extent
+from goldcopy.image.sink import Extent, Sizes
 
 FILE_MODE, DIR_MODE = 0o640, 0o750
 _SMALL = CHUNK
@@ -359,15 +359,11 @@ class DirectorySink(contextlib.AbstractContextManager["DirectorySink"]):
 
     # -- the end ----------------------------------------------------------------------------------------------
 
-    @property
-    def stored_bytes(self) -> int:
+    def sizes(self) -> Sizes:
         with self._lock:
             states = [os.stat(self._place(path)) for path in self._files]
-        return sum(min(state.st_size, state.st_blocks * _BLOCK_BYTES) for state in states)
-
-    @property
-    def content_bytes(self) -> int:
-        return self.stored_bytes
+        stored = sum(min(state.st_size, state.st_blocks * _BLOCK_BYTES) for state in states)
+        return Sizes(stored, stored)
 
     def relative(self, directory: str) -> str:
         other = os.path.abspath(directory)
@@ -377,11 +373,7 @@ class DirectorySink(contextlib.AbstractContextManager["DirectorySink"]):
 
     def sync(self) -> None:
         with _writing(self.directory):
-            fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                osfile.syncfs(fd)
-            finally:
-                os.close(fd)
+            osfile.sync_filesystem(self.directory)
 
     def commit(self, manifest: bytes | bytearray) -> None:
         temporary = MANIFEST_NAME + ".tmp"

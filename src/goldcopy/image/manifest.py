@@ -131,6 +131,11 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     variables: dict[str, str] = {}
     plugins: tuple[str, ...] = ()
 
+    @property
+    def home(self) -> str:
+        """Where its software was installed (basedir), "" = not told."""
+        return self.variables.get("basedir", "")
+
 
 class LockTime(msgspec.Struct, frozen=True, kw_only=True):
     """How long a lock on the live server was waited for and held."""

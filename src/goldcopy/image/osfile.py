@@ -20,7 +20,6 @@ WRITE_BYTES = 64 << 10
 host (``copying.md`` 4)."""
 
 _SYS_CACHESTAT = 451  # one number on every architecture, Linux 6.5
-
 _NOT_SUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM}
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
@@ -153,6 +152,15 @@ def _advise(fd: int, offset: int, length: int, advice: int) -> None:
         os.posix_fadvise(fd, offset, length, advice)
     except OSError:
         pass  # nothing depends on it being taken
+
+
+def sync_filesystem(directory: str) -> None:
+    """Make everything written to the file system of a directory durable. Raises OSError as ``syncfs`` does."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        syncfs(fd)
+    finally:
+        os.close(fd)
 
 
 def sync_directory(path: str) -> None:

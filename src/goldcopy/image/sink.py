@@ -7,6 +7,7 @@ GoldcopyError: NoSpace when the target is full, TargetRefused when it cannot be 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from goldcopy.formats.innodb.page import Geometry
@@ -66,6 +67,15 @@ class FileWriter(Protocol):
         """Leave nothing of it."""
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """``stored_bytes``: what a backup takes, its files without their holes, or its stream. ``content_bytes``: what its
+    files have before compression and encryption."""
+
+    stored_bytes: int
+    content_bytes: int
+
+
 class Sink(Protocol):
     """What a capture writes to. A backup exists from ``commit`` on and not before."""
 
@@ -99,13 +109,8 @@ class Sink(Protocol):
     def remove_file(self, path: str) -> None:
         """Any other file was dropped, or will be put again, after it was taken."""
 
-    @property
-    def stored_bytes(self) -> int:
-        """What the backup takes so far: its files without their holes, or its stream."""
-
-    @property
-    def content_bytes(self) -> int:
-        """What its files have so far before compression and encryption."""
+    def sizes(self) -> Sizes:
+        """What the backup has so far. Looks at every file of a directory."""
 
     def relative(self, directory: str) -> str:
         """How this backup is to remember another backup's directory: relative to itself when they are siblings."""

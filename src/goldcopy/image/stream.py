@@ -29,7 +29,7 @@ from goldcopy.formats.innodb.page import Geometry
 from goldcopy.image.channel import Channel
 from goldcopy.image.codecs import Wrapping
 from goldcopy.image.manifest import MANIFEST_NAME
-from goldcopy.image.sink import Extent
+from goldcopy.image.sink import Extent, Sizes
 
 CHANGES_NAME = "goldcopy.changes"
 DEFAULT_MODE = 0o640
@@ -435,13 +435,8 @@ class StreamSink(contextlib.AbstractContextManager["StreamSink"]):
         with self._lock:
             self._content_bytes += size_bytes
 
-    @property
-    def stored_bytes(self) -> int:
-        return sum(channel.written_bytes for channel in self.channels)
-
-    @property
-    def content_bytes(self) -> int:
-        return self._content_bytes
+    def sizes(self) -> Sizes:
+        return Sizes(sum(channel.written_bytes for channel in self.channels), self._content_bytes)
 
     def relative(self, directory: str) -> str:
         return os.path.abspath(directory)

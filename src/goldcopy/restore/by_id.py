@@ -26,11 +26,11 @@ from goldcopy.formats.redo import LogFile, Window
 from goldcopy.image.manifest import Manifest
 from goldcopy.restore.materialise import Placement
 from goldcopy.restore.redo_files import write_empty_logs
-from goldcopy.restore.redo_only import refuse_corrupt
+from goldcopy.restore.redo_only import APPLY_ONLY, refuse_corrupt
 from goldcopy.restore.served import asked
 from goldcopy.server.process import RecoveryRun
 
-_APPLY_ONLY = ("--innodb-force-recovery=3", "--skip-grant-tables", "--innodb-io-capacity=20000")
+_FLUSH_FAST = "--innodb-io-capacity=20000"
 _PREFIX = "goldcopy-"
 _KINDS = (".ibd", ".isl")
 """A table elsewhere has a link file in the data directory, and its name in memory from there."""
@@ -48,12 +48,13 @@ def apply_by_id(
     ``RecoveryRun`` raises.
     """
     with _nameless(manifest, placement):
-        with RecoveryRun(program, placement.datadir, [*options, *_APPLY_ONLY], log, emit) as run:
+        with RecoveryRun(program, placement.datadir, [*options, *APPLY_ONLY, _FLUSH_FAST], log, emit) as run:
             run.wait_ready()
             with asked(run) as cursor:
                 _wait_for_flush(cursor)
-                cursor.execute(choose(manifest.server.version, force=True).lsn.sql)
-                reached = choose(manifest.server.version, force=True).lsn.parse(cursor.fetchall())[1]
+                source = choose(manifest.server.version, force=True).lsn
+                cursor.execute(source.sql)
+                _, reached = source.parse(cursor.fetchall())
             text = run.log_text()
         refuse_corrupt(text)
         logs = write_empty_logs(window, Lsn(max(reached, window.end)), placement.datadir)

@@ -81,11 +81,7 @@ class Overlay:
             if e.errno == 28:
                 raise NoSpace(f"no space to lay the increment over {self._base}: {e}") from e
             raise
-        fd = os.open(self._base, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            osfile.syncfs(fd)
-        finally:
-            os.close(fd)
+        osfile.sync_filesystem(self._base)
 
     def _path(self, relative: str) -> str:
         return os.path.join(self._base, relative)

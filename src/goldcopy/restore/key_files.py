@@ -15,6 +15,7 @@ _PHRASE = "file_key_management_filekey"
 _NAMES = (KEY_FILE, _PHRASE)
 _FILE_PREFIX = "FILE:"
 _SEALED = b"Salted__"
+_PAGE_BYTES = 65536
 _HINT = "bring the file there, or change that line of backup-my.cnf; nothing was changed yet"
 
 
@@ -65,6 +66,3 @@ def _check_inside(path: str, ids: frozenset[int], settings: Mapping[str, str], h
 def _key_id_in(path: str) -> int:
     with open(path, "rb") as f:
         return mariadb_key_id(f.read(_PAGE_BYTES))
-
-
-_PAGE_BYTES = 65536

@@ -55,8 +55,7 @@ class NewMasterKey:
         version = image.newest.server.version
         self._image = image
         self._dialect = choose(version, force=True)
-        source = image.newest.server.variables.get("basedir", "")
-        self._binary = find_server_binary(self._dialect.family, version, binary, home=source)
+        self._binary = find_server_binary(self._dialect.family, version, binary, home=image.newest.server.home)
         self._installed = installed(self._binary, old.plugin_dir)
         self._path, self._component = home_of(keyring)
         self._old = self._old_keys(old, keyring)

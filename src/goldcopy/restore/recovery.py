@@ -88,8 +88,7 @@ class RecoveryOptions:
 def server_binary(manifest: Manifest, options: RecoveryOptions) -> str:
     """The binary that may recover a backup. Raises what ``find_server_binary`` raises."""
     server = manifest.server
-    home = server.variables.get("basedir", "")
-    return find_server_binary(server.family, server.version, options.binary, force=options.force, home=home)
+    return find_server_binary(server.family, server.version, options.binary, force=options.force, home=server.home)
 
 
 def preflight(image: Image, options: RecoveryOptions) -> None:
@@ -134,12 +133,14 @@ def recover(
         lent(image, options.keys, binary, datadir) as server,
         _own_files_only(manifest, placement, server.program) as program,
     ):
-        more = [*home_options(binary), *server.options]
+
+        def told(logs: list[LogFile]) -> list[str]:
+            own = _server_options(manifest, placement, logs, tail, options)
+            return [*own, *home_options(binary), *server.options]
+
         if dialect.renames_by_name:
-            told = [*_server_options(manifest, placement, logs, tail, options), *more]
-            applied, logs = apply_by_id(manifest, window_of(manifest), placement, program, told, log, emit)
-        told = [*_server_options(manifest, placement, logs, tail, options), *more]
-        text = _serve(program, datadir, told, log, emit)
+            applied, logs = apply_by_id(manifest, window_of(manifest), placement, program, told(logs), log, emit)
+        text = _serve(program, datadir, told(logs), log, emit)
     refuse_errors(dialect, manifest, text)
     result = _judge(dialect, manifest, applied + text, binary, emit)
     refuse_losses(manifest, placement)

@@ -11,6 +11,7 @@ from goldcopy.formats import Lsn
 from goldcopy.formats.redo import LogFile, ReadAt, Window, log_files, rebuild
 from goldcopy.formats.redo.r56 import empty_after
 from goldcopy.formats.redo.r8030 import DIRECTORY
+from goldcopy.image import osfile
 from goldcopy.image.manifest import Redo
 from goldcopy.restore.durable import copy_whole
 from goldcopy.restore.materialise import check_stored
@@ -39,7 +40,7 @@ def lay_logs(redo: Redo, window: Window, backup: str, directory: str) -> list[Lo
         os.fsync(log.fileno())
     _remove_stale(directory)
     os.rename(target + _UNFINISHED, target)
-    _fsync_directory(directory)
+    osfile.sync_directory(directory)
     return files
 
 
@@ -72,7 +73,7 @@ def _take_their_names(files: list[LogFile], directory: str) -> None:
         path = os.path.join(directory, file.name)
         os.rename(path + _UNFINISHED, path)
     for parent in {os.path.dirname(os.path.join(directory, file.name)) for file in files}:
-        _fsync_directory(parent)
+        osfile.sync_directory(parent)
 
 
 def write_empty_logs(window: Window, lsn: Lsn, directory: str) -> list[LogFile]:
@@ -121,11 +122,3 @@ def _remove_stale(directory: str) -> None:
             for name in os.listdir(parent):
                 if pattern.match(name):
                     os.unlink(os.path.join(parent, name))
-
-
-def _fsync_directory(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

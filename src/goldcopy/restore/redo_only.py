@@ -30,7 +30,9 @@ _SAVED_REDO = "goldcopy.redo_before"
 # The log of a clean directory needs no room: whoever starts a server on it has it made anew in its own size
 _LOG_BYTES = 8 << 20
 _MB = 1 << 20
-_NO_ROLLBACK = 3
+APPLY_ONLY = ("--innodb-force-recovery=3", "--skip-grant-tables")
+"""Redo is applied, nothing is rolled back or purged; and whoever asks over the private socket needs no account."""
+
 _IGNORE_CORRUPT = 1
 _MADE_BY_REDO = ("ib_logfile", "undo", "aria_log")
 _KEY_SETTINGS = re.compile(r"plugin_|file_key_management|hashicorp_|aws_key|provider_")
@@ -118,8 +120,7 @@ def redo_options(dialect: Dialect, request: RedoRequest) -> list[str]:
     """The server's options for this run."""
     return [
         *server_options(dialect, request.settings, request.memory_bytes, log_bytes_for(request.directory)),
-        f"--innodb-force-recovery={_NO_ROLLBACK}",
-        "--skip-grant-tables",
+        *APPLY_ONLY,
         "--loose-innodb-encryption-threads=0",
         *request.extra,
     ]

@@ -93,7 +93,6 @@ class Served:
         finally:
             tidy(self.directory, before)
 
-
     def _with_keys(self) -> contextlib.AbstractContextManager[Lent]:
         if not os.path.exists(os.path.join(self.directory, MANIFEST_NAME)):
             return contextlib.nullcontext(Lent(self.mysqld))

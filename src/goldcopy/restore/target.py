@@ -30,7 +30,6 @@ from goldcopy.restore.unfinished import refuse as refuse_unfinished
 _FOREIGN = ("ibdata1", "ib_logfile0", "#innodb_redo", "mysql.ibd")
 
 
-
 @contextlib.contextmanager
 def _writing(directory: str) -> Iterator[None]:
     """What the system refuses while the target is written, as an error that says what to do."""
@@ -130,7 +129,7 @@ class Target(contextlib.AbstractContextManager["Target"]):
         for directory in {self._dir, *(os.path.dirname(path) for path in self._written)}:
             if not directory.startswith(self._dir + "/"):
                 with _writing(directory):
-                    _sync(directory)
+                    osfile.sync_filesystem(directory)
 
     def move_in(self) -> None:
         """Move the files of a prepared full backup in; the backup directory is used up.
@@ -147,7 +146,7 @@ class Target(contextlib.AbstractContextManager["Target"]):
                 os.makedirs(self._placement.of(plain.path, plain.external), mode=0o750, exist_ok=True)
             else:
                 self._move(plain.path, plain.external)
-        _sync(self._dir)
+        osfile.sync_filesystem(self._dir)
 
     def _move(self, path: str, external: str) -> None:
         target = self._placement.of(path, external)
@@ -224,14 +223,6 @@ class Target(contextlib.AbstractContextManager["Target"]):
         if self._recovered is not None:
             facts.append(("recovered by", self._recovered.binary))
         return tuple(facts)
-
-
-def _sync(directory: str) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        osfile.syncfs(fd)
-    finally:
-        os.close(fd)
 
 
 def _ids(owner: str) -> Ids | None:
