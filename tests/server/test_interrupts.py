@@ -214,15 +214,15 @@ def test_an_interrupted_prepare_leaves_the_backup_as_it_was(source, place, taken
 
 
 def _clean_up_after_the_kill(place: Path) -> None:
-    """What nobody could: wait for the server that was recovering, and remove temporary files."""
-    until = time.monotonic() + 30
+    """The server that was recovering has died with us; remove the temporary files, as nobody else could."""
+    until = time.monotonic() + 3
     while processes_about(str(place)) and time.monotonic() < until:
         time.sleep(0.1)
+    assert not processes_about(str(place))
     for left in (place / "tmp").iterdir():
         shutil.rmtree(left)
 
 
-@pytest.mark.parametrize("source", ["mysql-9.7"], indirect=True)
 def test_a_killed_prepare_leaves_the_backup_as_it_was(source, place, taken):
     mine = place / "b"
     shutil.copytree(taken, mine)
@@ -237,8 +237,10 @@ def test_a_killed_prepare_leaves_the_backup_as_it_was(source, place, taken):
     assert not (place / "b.preparing").exists()
 
 
-# a MariaDB that is still starting may lose the SIGTERM that our death sends it, and go on
-@pytest.mark.parametrize(("source", "phase"), [("mariadb-11.8", "restore"), ("mysql-9.7", "recover")], indirect=["source"])
+@pytest.mark.parametrize(
+    ("source", "phase"), [("mariadb-11.8", "restore"), ("mariadb-11.8", "recover"), ("mysql-9.7", "recover")],
+    indirect=["source"],
+)  # fmt: skip
 def test_a_killed_restore_leaves_a_target_that_does_not_look_whole(source, place, taken, phase):
     command = ("restore", "--from", str(taken), "--datadir", str(place / "r"), "--mysqld", source.mysqld)
     run = Running(place, *command)

@@ -11,9 +11,9 @@ from goldcopy.events import Done, Emit, Note, Phase
 from goldcopy.image.chain import open_image
 from goldcopy.image.manifest import Manifest
 from goldcopy.options import opt
+from goldcopy.restore.exchange import settle, working_copy
 from goldcopy.restore.recovery import preflight
 from goldcopy.restore.target import Target
-from goldcopy.restore.unfinished import discard as discard_unfinished
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +49,13 @@ class Prepare:
 
 def run(command: Prepare, emit: Emit) -> Manifest:
     """Prepare in place. Raises BackupInvalid when it was prepared before."""
+    home = os.path.abspath(command.directory)
+    if settle(home):
+        emit(Note("what an earlier prepare left when it was cut off is gone"))
     image = open_image(command.directory)
     if image.newest.state == "prepared":
         raise BackupInvalid(f"{command.directory} is prepared already", hint="restore it, or start a server on it")
-    home = os.path.abspath(command.directory)
-    work = home + ".preparing"
-    restore = command.as_restore(work)
-    if discard_unfinished(work):
-        emit(Note("what an earlier prepare left when it was cut off is gone"))
+    restore = command.as_restore(working_copy(home))
     preflight(image, restore.recovery_options())
     with Target(image, replace(restore.placement(), inside=True), emit) as target:
         emit(Phase("restore", f"{len(image.members)} backup(s) laid down beside {home}"))

@@ -107,14 +107,16 @@ class Target(contextlib.AbstractContextManager["Target"]):
     def __exit__(self, *exc: object) -> None:
         if self._kept:
             if self._instead_of:
-                take_place(self._dir, self._instead_of)
+                take_place(self._instead_of)
+            self._mark.remove()
             return
         for path in self._written:
             with contextlib.suppress(OSError):
                 shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
-        for entry in sorted(set(os.listdir(self._dir)) - self._before, key=lambda name: name == MARK_NAME):
+        for entry in set(os.listdir(self._dir)) - self._before - {MARK_NAME}:
             path = os.path.join(self._dir, entry)
             shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
+        self._mark.remove()
         if not self._existed:
             os.rmdir(self._dir)
 
@@ -203,10 +205,10 @@ class Target(contextlib.AbstractContextManager["Target"]):
     def keep(self, *, instead_of: str = "") -> None:
         """The restore succeeded: what was written stays.
 
-        ``instead_of``: a directory whose place it takes when the block is left, where no signal interrupts it.
+        ``instead_of``: the directory whose working copy it is; it takes its place when the block is left, where no
+        signal interrupts it.
         """
         osfile.sync_directory(self._dir)
-        self._mark.remove()
         self._instead_of = instead_of
         self._kept = True
 

@@ -5,38 +5,38 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shutil
 import time
 from collections.abc import Iterable
 
 from goldcopy.errors import TargetRefused
-from goldcopy.image import osfile
 
 MARK_NAME = "goldcopy.unfinished"
 
 
 class Mark:
-    """A mark in ``directory``, made before the first file. It is locked as long as the operation lives.
+    """A mark in ``directory``, made before the first file. It is locked as long as the operation lives, and goes with
+    the directory when that is renamed.
 
     ``what``: the operation, as words that follow "cut off:".
     """
 
     def __init__(self, directory: str, what: str) -> None:
-        self._directory = directory
         began = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
-        path = os.path.join(directory, MARK_NAME)
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+        self._directory_fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        self._fd = os.open(MARK_NAME, flags, 0o640, dir_fd=self._directory_fd)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
         os.write(self._fd, f"{what}, begun {began} UTC\n".encode("utf-8", "surrogateescape"))
         os.fsync(self._fd)
-        osfile.sync_directory(directory)
+        os.fsync(self._directory_fd)
 
     def remove(self) -> None:
         """After the last file is durable, or all are gone."""
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(self._directory, MARK_NAME))
+            os.unlink(MARK_NAME, dir_fd=self._directory_fd)
+        os.fsync(self._directory_fd)
         os.close(self._fd)
-        osfile.sync_directory(self._directory)
+        os.close(self._directory_fd)
 
 
 def refuse(directory: str, entries: Iterable[str], hint: str) -> None:
@@ -51,17 +51,13 @@ def refuse(directory: str, entries: Iterable[str], hint: str) -> None:
     raise TargetRefused(f"what lies in {directory} is not whole; an earlier operation was cut off: {what}", hint=hint)
 
 
-def discard(directory: str) -> bool:
-    """Remove a working directory of ours if an operation on it was cut off. Returns whether it was.
-
-    Raises TargetRefused when one is at work.
-    """
+def is_cut_off(directory: str) -> bool:
+    """Whether an operation on the directory was cut off. Raises TargetRefused when one is at work."""
     path = os.path.join(directory, MARK_NAME)
     if not os.path.exists(path):
         return False
     if _is_held(path):
         raise TargetRefused(f"another process is at work in {directory}", hint="wait for it, or end it")
-    shutil.rmtree(directory)
     return True
 
 

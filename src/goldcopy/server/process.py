@@ -189,8 +189,11 @@ class _Progress:
 
 
 def _die_with_us() -> None:
-    """When we are killed, the kernel asks the server to shut down (not across --user: the kernel forgets it then)."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    """When we are killed, the kernel kills the server: a MariaDB that is starting would lose a SIGTERM, and go on.
+
+    The kernel forgets it when the server changes its account (--user), or gets a user namespace (unshare -U).
+    """
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _short_directory() -> str:
