@@ -246,6 +246,7 @@ def _recover(target: PeerDir, increment: PeerDir | None, request: PrepareRequest
             force_binary=request.force_binary,
             home=_home(newest),
             extra=request.server_options,
+            manifest=newest.manifest,
         ),
         emit,
     )

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from goldcopy.errors import BackupInvalid, NoSpace
+from goldcopy.errors import DISK_FULL, BackupInvalid, write_failure
 from goldcopy.events import Emit, Note, Progress, Warn
 from goldcopy.formats.delta import read_header
 from goldcopy.image import osfile
@@ -78,8 +78,9 @@ class Overlay:
             self._tablespaces()
             self._plain_files()
         except OSError as e:
-            if e.errno == 28:
-                raise NoSpace(f"no space to lay the increment over {self._base}: {e}") from e
+            if e.errno in DISK_FULL:
+                hint = "make room there and run it again: it goes on where it stopped"
+                raise write_failure(e, self._base, full_hint=hint) from e
             raise
         osfile.sync_filesystem(self._base)
 

@@ -17,13 +17,13 @@ from goldcopy.image.manifest import MANIFEST_NAME, REDO_NAME, Manifest, dump, lo
 from goldcopy.restore.by_id import apply_by_id
 from goldcopy.restore.durable import write_file
 from goldcopy.restore.keys import lent
+from goldcopy.restore.losses import refuse_losses
 from goldcopy.restore.materialise import Placement
 from goldcopy.restore.recovery import (
     RecoveryOptions,
     memory_for,
     recover,
     refuse_errors,
-    refuse_losses,
     server_binary,
     window_of,
 )

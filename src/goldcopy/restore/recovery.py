@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,9 +16,9 @@ from goldcopy.formats.redo import LogFile, Window
 from goldcopy.image.chain import Image
 from goldcopy.image.manifest import BINLOG_TAIL_NAME, Manifest, Position, Space
 from goldcopy.restore.by_id import apply_by_id
-from goldcopy.restore.inplace import space_id_of
 from goldcopy.restore.key_files import KEY_FILE, check_key_files, mariadb_key_ids
 from goldcopy.restore.keys import NO_KEYS, KeyOptions, check_keys, lent, named_in
+from goldcopy.restore.losses import refuse_losses
 from goldcopy.restore.materialise import Placement, check_stored
 from goldcopy.restore.missing import is_about_missing_table
 from goldcopy.restore.redo_files import lay_logs
@@ -29,8 +28,7 @@ from goldcopy.server.process import RecoveryRun
 
 LOG_NAME = "goldcopy-recovery.log"
 _MB = 1 << 20
-_OF_UNFINISHED_DDL = re.compile(r"#sql|/FTS_", re.IGNORECASE)
-"""Files that recovery removes: of an ALTER TABLE that was under way, of a full-text index that was dropped."""
+
 
 
 @dataclass(frozen=True)
@@ -249,29 +247,6 @@ def refuse_errors(dialect: Dialect, manifest: Manifest, text: str) -> None:
     errors = [e for e in dialect.log_errors(text) if not (manifest.partial and is_about_missing_table(e))]
     if errors:
         raise RecoveryFailed("the server reported errors while it recovered:\n  " + "\n  ".join(errors[:10]))
-
-
-def refuse_losses(manifest: Manifest, placement: Placement) -> None:
-    """What a server says nothing of: tablespaces that have gone, or gone elsewhere, while it recovered.
-
-    Raises RecoveryFailed when one is not there, or another one has its name.
-    """
-    wrong = [
-        s.path for s in manifest.spaces
-        if not _OF_UNFINISHED_DDL.search(s.path) and not _is_home(s, placement.of(s.path, s.external))
-    ]
-    if wrong:
-        raise RecoveryFailed(
-            f"{len(wrong)} tablespaces of the backup are not under their names after recovery: {', '.join(wrong[:10])}"
-        )
-
-
-def _is_home(space: Space, path: str) -> bool:
-    if not os.path.exists(path):
-        return False
-    # an undo tablespace gets another id when it is truncated, one that was not written yet had none to record
-    tells_id = path.endswith(".ibd") and space.stored != "raw"
-    return not tells_id or space_id_of(path) == space.space_id
 
 
 def _judge(dialect: Dialect, manifest: Manifest, text: str, binary: str, emit: Emit) -> Recovered:

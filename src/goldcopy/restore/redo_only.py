@@ -17,8 +17,11 @@ from goldcopy.dialect import Dialect, choose
 from goldcopy.errors import PageCorrupt, RecoveryFailed
 from goldcopy.events import Emit, Note, Phase
 from goldcopy.formats import Lsn
+from goldcopy.image.manifest import Manifest
 from goldcopy.restore.durable import copy_whole
 from goldcopy.restore.log_header import mark_restored
+from goldcopy.restore.losses import away, refuse_losses
+from goldcopy.restore.materialise import Placement
 from goldcopy.restore.missing import is_about_missing_table
 from goldcopy.restore.remote import confined
 from goldcopy.server.binary import find_server_binary, home_options
@@ -48,7 +51,7 @@ class RedoRequest:
     """``settings``: of backup-my.cnf. ``last_lsn``: where the redo must end, 0 = do not check.
 
     ``force_recovery``: 1 = go on over corrupt pages. ``memory_bytes``: buffer pool. ``binary``, ``force_binary``: see
-    ``find_server_binary``, as is ``home``. ``extra``: further server options.
+    ``find_server_binary``, as is ``home``. ``extra``: further server options. ``manifest``: of a backup of ours.
     """
 
     directory: str
@@ -61,6 +64,19 @@ class RedoRequest:
     force_binary: bool = False
     home: str = ""
     extra: tuple[str, ...] = ()
+    manifest: Manifest | None = None
+
+    def away(self) -> frozenset[str]:
+        """Tablespaces that are not in the directory: somebody wants to do without them."""
+        return frozenset(away(self.manifest, self._placement())) if self.manifest is not None else frozenset()
+
+    def refuse_losses(self, before: frozenset[str]) -> None:
+        """Raises RecoveryFailed when more tablespaces are away than before."""
+        if self.manifest is not None:
+            refuse_losses(self.manifest, self._placement(), before=before)
+
+    def _placement(self) -> Placement:
+        return Placement(self.directory, inside=True)
 
 
 @dataclass(frozen=True)
@@ -83,7 +99,7 @@ def apply_redo(request: RedoRequest, emit: Emit) -> RedoApplied:
         dialect.family, request.version, request.binary, force=request.force_binary, home=request.home
     )
     emit(Phase("recover", f"redo is applied by {binary}"))
-    before = set(os.listdir(request.directory))
+    before, away_before = set(os.listdir(request.directory)), request.away()
     _save_redo(request.directory)
     log = os.path.join(request.directory, LOG_NAME)
     try:
@@ -94,6 +110,7 @@ def apply_redo(request: RedoRequest, emit: Emit) -> RedoApplied:
             _run(run)
             text = run.log_text()
         _judge(dialect, request, text, emit)
+        request.refuse_losses(away_before)
     except BaseException:
         _restore_redo(request.directory)
         raise

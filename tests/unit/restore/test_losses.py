@@ -8,8 +8,8 @@ import pytest
 
 from goldcopy.errors import RecoveryFailed
 from goldcopy.image.manifest import Manifest, Position, Redo, Server, Space
+from goldcopy.restore.losses import away, refuse_losses
 from goldcopy.restore.materialise import Placement
-from goldcopy.restore.recovery import refuse_losses
 
 
 def space(path, number, stored="full"):
@@ -60,3 +60,13 @@ def test_a_tablespace_under_the_name_of_another_is_named(datadir):
     write(datadir / "d/b.ibd", 5)
     with pytest.raises(RecoveryFailed, match=r"d/a.ibd, d/b.ibd"):
         refuse(datadir)
+
+
+def test_a_tablespace_that_somebody_had_taken_out_is_no_loss(datadir):
+    (datadir / "d/a.ibd").unlink()
+    before = away(MANIFEST, Placement(str(datadir)))
+    assert before == ["d/a.ibd"]
+    refuse_losses(MANIFEST, Placement(str(datadir)), before=before)
+    (datadir / "d/b.ibd").unlink()
+    with pytest.raises(RecoveryFailed, match="1 tablespaces.*d/b.ibd"):
+        refuse_losses(MANIFEST, Placement(str(datadir)), before=before)
