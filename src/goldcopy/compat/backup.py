@@ -51,8 +51,9 @@ def backup(settings: Settings, call: Call, log: Log) -> Manifest:
     """Take the backup. Raises what the engine raises; nothing half-made is left then, and all locks are given back."""
     check_combinations(settings)
     filters = filters_of(settings)
-    if not settings.text("stream"):
-        _make_target(call.target_dir)
+    for directory in ("" if settings.text("stream") else call.target_dir, settings.text("extra-lsndir")):
+        if directory:
+            _make_target(directory)
     account = account_of(settings, call.environ)
     shown = account.socket or "not set"
     log.note(
@@ -70,6 +71,7 @@ def backup(settings: Settings, call: Call, log: Log) -> Manifest:
             log.note("xtrabackup: using the full scan for incremental backup")
         _before(settings, instance, log)
         form, manifest = _capture(settings, call, instance, peer, base, filters, log)
+        form.complete()
         if settings.given("history"):
             history.record(instance.session, peer, form.info)
     _tell(settings, call, peer, manifest, log)

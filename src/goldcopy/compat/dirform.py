@@ -50,11 +50,14 @@ class Facts:
 
 
 class DirectoryForm:
-    """A ``Finish`` for the engine: puts the peers' files into the sink. ``info``: what was written, afterwards."""
+    """A ``Finish`` for the engine: puts the peers' files into the sink. ``info``: what was written, afterwards;
+    its sizes are the whole backup's after ``complete``.
+    """
 
     def __init__(self, sink: Sink, facts: Facts, unwritten: UnwrittenSpaces | None = None) -> None:
         self._sink, self._facts, self._peer = sink, facts, facts.peer
         self._unwritten = unwritten
+        self._checkpoints_text = ""
         self.info = Info()
 
     def __call__(self, manifest: Manifest) -> Manifest:
@@ -73,8 +76,8 @@ class DirectoryForm:
         redo = self._redo(manifest)
         self._binlog(manifest)
         self._corrupt_pages(manifest)
-        checkpoints = self._checkpoints(manifest).render(peer)
-        self._named("checkpoints", checkpoints)
+        self._checkpoints_text = self._checkpoints(manifest).render(peer)
+        self._named("checkpoints", self._checkpoints_text)
         self._put(infofiles.CONFIG_NAME, self._config())
         if facts.transition is not None:
             self._put_bytes(KEYS_NAME, facts.transition.sealed(manifest))
@@ -82,9 +85,12 @@ class DirectoryForm:
         self._named("info", self.info.render(peer))
         if peer.tablespace_map:
             self._put(infofiles.TABLESPACES_NAME, infofiles.tablespaces(infofiles.external_spaces(manifest.spaces)))
-        self._measure()
-        self._extra(checkpoints)
         return msgspec.structs.replace(manifest, redo=redo)
+
+    def complete(self) -> None:
+        """The backup is whole and its sink closed. Raises TargetRefused for --extra-lsndir."""
+        self._measure()
+        self._extra()
 
     def _measure(self) -> None:
         sizes = self._sink.sizes()
@@ -132,14 +138,15 @@ class DirectoryForm:
         if lines:
             self._put(_CORRUPT_NAME, "".join(lines))
 
-    def _extra(self, checkpoints: str) -> None:
-        """--extra-lsndir: on this machine, beside a stream that has them as well."""
+    def _extra(self) -> None:
+        """--extra-lsndir: on this machine, beside a stream that has them as well. Only this info file can know
+        what the backup takes: the other one is a part of it."""
         directory = self._facts.extra_lsndir
         if not directory:
             return
         try:
             os.makedirs(directory, exist_ok=True)
-            for kind, text in (("checkpoints", checkpoints), ("info", self.info.render(self._peer))):
+            for kind, text in (("checkpoints", self._checkpoints_text), ("info", self.info.render(self._peer))):
                 path = os.path.join(directory, infofiles.file_name(self._peer, kind))
                 with open(path, "w", encoding="utf-8", errors="surrogateescape") as out:
                     out.write(text)

@@ -100,6 +100,8 @@ def _run(program: Program, log: Log) -> int:
         raise OptionError("--check-tables is only valid with --prepare")
     log.verbose = settings.flag("verbose")
     log.plain(version_line(program))
+    if program.face is Face.MARIABACKUP_INNOBACKUPEX:
+        log.note(f"'{_INNOBACKUPEX_FLAG}' is deprecated and will be removed in a future release")
     for note in (*loaded.notes, *settings.notes):
         log.emit(note)
     return _dispatch(modes[0], program, settings, log)

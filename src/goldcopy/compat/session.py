@@ -71,7 +71,8 @@ def _server_key(path: str) -> str:
 def _tls(settings: Settings, by_tcp: bool) -> Tls | None:
     mode = settings.text("ssl-mode").upper()
     asked = settings.flag("ssl") or mode in _TLS_ALWAYS or bool(settings.text("ssl-ca"))
-    if mode == "DISABLED" or not (asked or by_tcp):
+    unwanted = mode == "DISABLED" or (settings.given("ssl") and not settings.flag("ssl"))
+    if unwanted or not (asked or by_tcp):
         return None
     identity = mode == "VERIFY_IDENTITY" or settings.flag("ssl-verify-server-cert")
     return Tls(

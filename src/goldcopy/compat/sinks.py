@@ -18,7 +18,7 @@ from goldcopy.image import codecs
 from goldcopy.image.channel import Channel, fifo_channels
 from goldcopy.image.directory import DirectorySink
 from goldcopy.image.extract import extract
-from goldcopy.image.sink import Sink
+from goldcopy.image.sink import Sink, Sizes
 from goldcopy.image.stream import Changes, StreamSink
 from goldcopy.image.tarsink import TarSink
 
@@ -150,7 +150,7 @@ def _packed(target_dir: str, packing: Packing, threads: int) -> Iterator[Sink]:
     reader.start()
     whole = False
     try:
-        with StreamSink([Channel(writing, target_dir)], wrapping=packing.wrapping(), threads=threads) as sink:
+        with _DirectoryStream(target_dir, writing, packing, threads) as sink:
             yield sink
         whole = True
     finally:
@@ -161,6 +161,18 @@ def _packed(target_dir: str, packing: Packing, threads: int) -> Iterator[Sink]:
             _clear(target_dir)
     if reader.error is not None:
         raise reader.error
+
+
+class _DirectoryStream(StreamSink):
+    """Into a directory, through a stream that nobody sees: its chunks take no room."""
+
+    def __init__(self, directory: str, writing: int, packing: Packing, threads: int) -> None:
+        super().__init__([Channel(writing, directory)], wrapping=packing.wrapping(), threads=threads)
+        self._directory = directory
+
+    def sizes(self) -> Sizes:
+        places = (os.path.join(folder, name) for folder, _, names in os.walk(self._directory) for name in names)
+        return Sizes(sum(os.stat(place).st_size for place in places), super().sizes().content_bytes)
 
 
 def _clear(directory: str) -> None:

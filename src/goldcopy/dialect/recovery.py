@@ -71,8 +71,8 @@ def system_file_spec(value: str, files: Sequence[str]) -> str:
 
 
 def _split_spec(part: str) -> tuple[str, str]:
-    """``/d/ibdata1:12M:autoextend`` -> path and the rest."""
-    found = re.fullmatch(r"(.+?):(\d+[KMGkmg]?(?::autoextend(?::max:\d+[KMGkmg]?)?)?)", part)
+    """``/d/ibdata1:12M:autoextend`` -> path and the rest. MariaDB 11.2+ has ``autoshrink`` as well."""
+    found = re.fullmatch(r"(.+?):(\d+[KMGkmg]?(?::autoextend(?::autoshrink|:max:\d+[KMGkmg]?)*)?)", part)
     return (found[1], found[2]) if found else (part, "12M:autoextend")
 
 

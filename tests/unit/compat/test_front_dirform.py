@@ -36,7 +36,9 @@ def manifest(family="mysql", version="8.0.45", *, spaces=(), **rest) -> Manifest
 def written(directory: Path, given: Manifest, **facts) -> dict[str, str]:
     peer = peer_of(given.server.family, given.server.version)
     with DirectorySink(str(directory)) as sink:
-        DirectoryForm(sink, Facts(peer=peer, variables=VARIABLES, **facts))(given)
+        form = DirectoryForm(sink, Facts(peer=peer, variables=VARIABLES, **facts))
+        form(given)
+        form.complete()
         return {p.name: p.read_text() for p in directory.iterdir()}
 
 

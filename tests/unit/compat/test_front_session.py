@@ -52,6 +52,7 @@ def test_tls_is_asked_for_as_the_servers_clients_do() -> None:
     strict = account("--host=db1", "--ssl-mode=VERIFY_IDENTITY", "--ssl-ca=/ca", face=XTRABACKUP).tls
     assert (strict.required, strict.identity, strict.ca) == (True, True, "/ca")
     assert account("--host=db1", "--ssl-mode=DISABLED", face=XTRABACKUP).tls is None
+    assert account("--host=db1", "--skip-ssl").tls is None
 
 
 def test_patience_with_locks_is_the_users() -> None:

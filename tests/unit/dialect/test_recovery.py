@@ -95,3 +95,8 @@ def test_the_log_tells_how_far_recovery_came(version, log, lsn, binlog):
 def test_errors_are_found_and_warnings_are_not():
     log = "0 [ERROR] InnoDB: bad\n0 [Warning] harmless\n0 [Note] ok\nmysqld got signal 11 ;\n"
     assert MARIADB.log_errors(log) == ["0 [ERROR] InnoDB: bad", "mysqld got signal 11 ;"]
+
+
+def test_the_system_tablespace_may_shrink() -> None:
+    spec = "/one/ibdata1:12M;/two/ibdata2:1M:autoextend:autoshrink"
+    assert system_file_spec(spec, []) == "ibdata1:12M;ibdata2:1M:autoextend:autoshrink"
