@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from goldcopy.compat.copyback import CopyBackRequest, copy_back
@@ -19,7 +20,7 @@ from goldcopy.compat.prepare import PrepareRequest, prepare
 from goldcopy.dialect.peers import peer_of
 from goldcopy.errors import BackupInvalid, KeyMissing, TargetRefused
 from goldcopy.events import Event, Note, silent
-from goldcopy.image.manifest import load
+from goldcopy.image.manifest import dump, load
 from lab import program, schema
 from lab.fronts import point_of
 from lab.load import USUAL, Load
@@ -346,6 +347,8 @@ def as_theirs(backup: Path) -> Path:
     (backup / "xtrabackup_checkpoints").write_text(Checkpoints.of(manifest).render(peer))
     (backup / "xtrabackup_info").write_text(Info.of(manifest, mariadb=False).render(peer))
     (backup / "goldcopy.redo").rename(backup / "xtrabackup_logfile")
+    redo = msgspec.structs.replace(manifest.redo, stored_as="xtrabackup_logfile")
+    (backup / "goldcopy.manifest").write_bytes(dump(msgspec.structs.replace(manifest, redo=redo)))
     return backup
 
 

@@ -19,6 +19,7 @@ from goldcopy.compat.increments import PACKED, ROCKSDB, entries, spec_path
 from goldcopy.compat.infofiles import CONFIG_NAME, TABLESPACES_NAME, Checkpoints, parse_tablespaces
 from goldcopy.compat.peerdir import find_file, parse_settings, read_text
 from goldcopy.compat.prepare import PENDING_NAME
+from goldcopy.compat.verify import BEGUN_NAME
 from goldcopy.errors import BackupInvalid, TargetRefused, UsageError, write_failure
 from goldcopy.events import Emit, Note, Warn
 from goldcopy.image import osfile
@@ -116,6 +117,8 @@ def _refuse_unprepared(home: str, emit: Emit) -> None:
         raise BackupInvalid(f"{home} is an increment", hint="prepare it onto its full backup, and copy that back")
     if os.path.exists(os.path.join(home, PENDING_NAME)):
         raise BackupInvalid(f"{home} is half way to an increment", hint="run --prepare with the increment again")
+    if os.path.exists(os.path.join(home, BEGUN_NAME)):
+        raise BackupInvalid(f"{home} is half prepared: a --prepare failed or was cut off", hint="run it again")
     if kind == "full-prepared":
         return
     ours_or_mysql = os.path.exists(os.path.join(home, "xtrabackup_logfile"))

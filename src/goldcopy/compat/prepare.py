@@ -10,13 +10,14 @@ from goldcopy.compat.increments import ROCKSDB, read_increment, refuse_packed
 from goldcopy.compat.infofiles import BINLOG_POS_INNODB_NAME, Checkpoints, binlog_pos_innodb
 from goldcopy.compat.peerdir import PeerDir, read_peer_dir, read_text, refuse_incremental
 from goldcopy.compat.prepare_mysql import check_base, check_recovery, finish_mysql, take_over_manifest
+from goldcopy.compat.verify import BEGUN_NAME, refuse_damaged
 from goldcopy.errors import BackupInvalid, UsageError
 from goldcopy.events import Emit, Note, Phase, Warn
 from goldcopy.image.manifest import KEYS_NAME
 from goldcopy.restore.check_tables import check_tables
 from goldcopy.restore.durable import replace_copy, write_file
 from goldcopy.restore.export import export_tables
-from goldcopy.restore.inplace import Overlay, replace_directory
+from goldcopy.restore.inplace import Increment, Overlay, replace_directory
 from goldcopy.restore.key_files import KEY_FILE, check_key_files, key_ids_in
 from goldcopy.restore.keys import NO_KEYS, KeyOptions
 from goldcopy.restore.preconditions import wait_for_other_server
@@ -67,8 +68,6 @@ def prepare(request: PrepareRequest, emit: Emit) -> PeerDir:
     refuse_incremental(target)
     refuse_packed(target.directory)
     increment = read_peer_dir(request.incremental_dir) if request.incremental_dir else None
-    for directory in filter(None, (target, increment)):
-        _check_end(directory)
     _tell_state(target, emit)
     _check_pending(target, increment)
     if increment is not None:
@@ -76,17 +75,22 @@ def prepare(request: PrepareRequest, emit: Emit) -> PeerDir:
         refuse_packed(increment.directory)
     _check_keys(target, increment, request)
     wait_for_other_server(target.directory)
+    partial = target.partial or (increment is not None and increment.partial)
+    contents = read_increment(increment, partial=partial) if increment is not None else None
+    refuse_damaged(target, increment, contents, emit)
+    write_file(target.path(BEGUN_NAME), b"")
     apply_marks(target.directory)
-    if increment is not None:
-        _overlay(target, increment, request, emit)
+    if increment is not None and contents is not None:
+        _overlay(target, increment, contents, request, emit)
     target = _recover(target, increment, request, emit)
-    _forget_pending(target)
+    _forget(target, PENDING_NAME)
     if request.check_tables:
         _check_tables(target, request, emit)
     if request.export:
         # the server rolls back what was open: no increment fits any more
         target = target.with_checkpoints(replace(target.checkpoints, backup_type=_ROLLED_BACK))
         export_tables(_served(target, request), emit)
+    _forget(target, BEGUN_NAME)
     return target
 
 
@@ -102,16 +106,6 @@ def _check_keys(target: PeerDir, increment: PeerDir | None, request: PrepareRequ
 
 def _tell_state(target: PeerDir, emit: Emit) -> None:
     emit(Note(f"This target seems to be {'already prepared' if target.prepared else 'not prepared yet'}."))
-
-
-def _check_end(backup: PeerDir) -> None:
-    """The checkpoints file is plain text beside a manifest that says the same: one of them was altered, or copied."""
-    manifest = backup.manifest
-    if manifest is not None and not backup.prepared and backup.checkpoints.to_lsn > manifest.redo.end:
-        raise BackupInvalid(
-            f"{backup.directory}: to_lsn is {backup.checkpoints.to_lsn}, but the redo log ends at {manifest.redo.end}",
-            hint="the *_checkpoints file was altered, or is another backup's",
-        )
 
 
 # -- increments --------------------------------------------------------------------------------------------------
@@ -167,12 +161,16 @@ def _check_chain(target: PeerDir, increment: PeerDir, request: PrepareRequest, e
 
 def _applied(target: PeerDir, increment: PeerDir) -> bool:
     have, want = target.checkpoints, increment.checkpoints
+    if target.manifest is not None and increment.manifest is not None:
+        # of an idle server all backups have the same LSNs
+        return target.manifest.id == increment.manifest.id
     return (have.to_lsn, have.last_lsn) == (want.to_lsn, want.last_lsn)
 
 
-def _overlay(target: PeerDir, increment: PeerDir, request: PrepareRequest, emit: Emit) -> None:
+def _overlay(
+    target: PeerDir, increment: PeerDir, contents: Increment, request: PrepareRequest, emit: Emit
+) -> None:
     emit(Phase("overlay", f"{increment.directory} is laid over {target.directory}"))
-    contents = read_increment(increment, partial=target.partial or increment.partial)
     mark = f"{_lsns(increment.checkpoints)}\n{increment.directory}\n"
     write_file(target.path(PENDING_NAME), mark.encode("utf-8", "surrogateescape"))
     discard_saved(target.directory)
@@ -193,9 +191,9 @@ def _replace_engine_files(target: PeerDir, increment: PeerDir) -> None:
         replace_directory(increment.path(ROCKSDB), target.path(ROCKSDB))
 
 
-def _forget_pending(target: PeerDir) -> None:
-    if os.path.exists(target.path(PENDING_NAME)):
-        os.unlink(target.path(PENDING_NAME))
+def _forget(target: PeerDir, mark: str) -> None:
+    if os.path.exists(target.path(mark)):
+        os.unlink(target.path(mark))
 
 
 # -- recovery ----------------------------------------------------------------------------------------------------

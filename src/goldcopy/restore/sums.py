@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -89,24 +89,41 @@ def _made_by_recovery(directory: str, path: str) -> Plain:
     return Plain(path=path, size=size, sums=sums)
 
 
-def damages(manifest: Manifest, directory: str) -> Iterator[Damage | int]:
-    """Read every stored byte: yields each Damage, and the bytes read in between (for progress)."""
+def damages(manifest: Manifest, directory: str, *, twice: bool = True) -> Iterator[Damage | int]:
+    """Read every stored byte: yields each Damage, and the bytes read in between (for progress).
+
+    ``twice``: look at the checksums inside the pages as well where the file's own are right.
+    """
     for space in manifest.spaces:
-        yield from _compare(directory, stored_name(space), space.sums)
-        if space.stored == "full":
-            yield from _pages(directory, space, manifest)
-        elif space.stored == "delta":
-            yield from _meta(directory, space, manifest.server.family)
+        yield from _space(manifest, directory, space, twice=twice)
     for plain in manifest.plain:
         if plain.stored == "file":
-            yield from _compare(directory, plain.path, plain.sums)
+            yield from _stored(directory, plain.path, plain.size, plain.sums)
     if manifest.state == "backup":
         redo = manifest.redo
         yield from _compare(directory, redo.stored_as, redo.sums)
         if not redo.rebuilt and redo.size < redo.end - redo.start:
             yield Damage(redo.stored_as, f"the redo window has {redo.size} bytes and ends before its end LSN")
         if manifest.binlog_tail:
-            yield from _tail(directory, manifest)
+            yield from _stored(directory, BINLOG_TAIL_NAME, manifest.binlog_tail, manifest.binlog_tail_sums)
+
+
+def _space(manifest: Manifest, directory: str, space: Space, *, twice: bool) -> Iterator[Damage | int]:
+    # an increment was laid over it: its sums are not known, and it grows when the redo is applied
+    laid_over = space.stored == "full" and not space.sums and space.size > 0
+    if laid_over and not os.path.exists(os.path.join(directory, space.path)):
+        yield Damage(space.path, "is missing")
+    elif not laid_over:
+        yield from _compare(directory, stored_name(space), space.sums)
+    if space.stored == "full" and (twice or laid_over):
+        yield from page_damages(manifest, directory, space)
+    elif space.stored == "delta":
+        yield from _meta(directory, space, manifest.server.family)
+
+
+def _stored(directory: str, name: str, size: int, sums: str) -> Iterator[Damage | int]:
+    """A file by its sums; one that was taken over from a base has none here."""
+    yield from _compare(directory, name, sums) if sums or not size else _length(directory, name, size)
 
 
 def _compare(directory: str, name: str, sums: str) -> Iterator[Damage | int]:
@@ -145,13 +162,6 @@ def _meta(directory: str, space: Space, family: Family) -> Iterator[Damage | int
         yield Damage(name, "does not say what was written")
 
 
-def _tail(directory: str, manifest: Manifest) -> Iterator[Damage | int]:
-    if manifest.binlog_tail_sums:
-        yield from _compare(directory, BINLOG_TAIL_NAME, manifest.binlog_tail_sums)
-    else:
-        yield from _length(directory, BINLOG_TAIL_NAME, manifest.binlog_tail)
-
-
 def _length(directory: str, name: str, size: int) -> Iterator[Damage | int]:
     path = os.path.join(directory, name)
     if not os.path.exists(path):
@@ -162,25 +172,30 @@ def _length(directory: str, name: str, size: int) -> Iterator[Damage | int]:
 
 def page_damages(manifest: Manifest, directory: str, space: Space) -> Iterator[Damage]:
     """The pages of a full file whose own checksum is wrong, whatever the manifest says of the file."""
-    return (found for found in _pages(directory, space, manifest) if isinstance(found, Damage))
+    server = manifest.server
+    legacy = server.dialect == "mysql-5.6"
+    return tablespace_damages(directory, space.path, server.family, known=space.corrupt, legacy=legacy)
 
 
-def _pages(directory: str, space: Space, manifest: Manifest) -> Iterator[Damage | int]:
-    """The pages' own checksums: they also find what was already wrong when the file was summed."""
-    path = os.path.join(directory, space.path)
-    known = set(space.corrupt)
+def tablespace_damages(
+    directory: str, name: str, family: Family, *, known: Collection[int] = (), legacy: bool = False
+) -> Iterator[Damage]:
+    """The pages' own checksums: they also find what was already wrong when the file was summed.
+
+    ``known``: pages that were bad in the source. ``legacy``: see ``ChunkVerifier``.
+    """
     # other tablespaces' pages lie in the doublewrite extents: they are not this file's pages
     skipped: frozenset[int] = frozenset()
     try:
-        with open(path, "rb", buffering=0) as f:
+        with open(os.path.join(directory, name), "rb", buffering=0) as f:
             page0 = f.read(65536)
             if len(page0) < 4096 or is_unwritten(page0):
                 return
-            geo = geometry(page0, manifest.server.family)
+            geo = geometry(page0, family)
             view = memoryview(bytearray(CHUNK))
-            verifier = ChunkVerifier(view, geo, legacy=manifest.server.dialect == "mysql-5.6")
+            verifier = ChunkVerifier(view, geo, legacy=legacy)
             f.seek(TRX_SYS_PAGE * geo.page_size)
-            if space.space_id == 0:
+            if geo.space_id == 0:
                 skipped = doublewrite_pages(f.read(geo.page_size), geo)
             f.seek(0)
             at = 0
@@ -188,8 +203,9 @@ def _pages(directory: str, space: Space, manifest: Manifest) -> Iterator[Damage 
                 for index in verifier.bad(got - got % geo.page_size):
                     page = at // geo.page_size + index
                     if page not in known and page not in skipped:
-                        yield Damage(space.path, f"page {page} (offset {page * geo.page_size}): wrong checksum")
+                        yield Damage(name, f"page {page} (offset {page * geo.page_size}): wrong checksum")
                 at += got
-    except (FileNotFoundError, ValueError) as e:
-        if isinstance(e, ValueError):
-            yield Damage(space.path, f"page 0 makes no sense: {e}")
+    except FileNotFoundError:
+        return
+    except ValueError as e:
+        yield Damage(name, f"page 0 makes no sense: {e}")

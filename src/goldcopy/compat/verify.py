@@ -1,0 +1,189 @@
+"""Is what lies there what was backed up? Looked at before ``--prepare`` changes anything, the backup read once.
+
+Backups of ours have sums of every byte. Those of the real mariadb-backup have none: there the checksums inside the
+pages are what can be compared, and that an increment hangs together.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import pairwise
+
+from goldcopy.compat.ddlmarks import DEL
+from goldcopy.compat.increments import entries
+from goldcopy.compat.infofiles import Checkpoints
+from goldcopy.compat.peerdir import PeerDir, read_text
+from goldcopy.errors import BackupInvalid
+from goldcopy.events import Emit, Phase, Warn
+from goldcopy.formats import Family
+from goldcopy.formats.chunksum import CHUNK
+from goldcopy.formats.delta import read_header
+from goldcopy.formats.innodb.page import ChunkVerifier, Geometry, geometry, page_no
+from goldcopy.image.manifest import Manifest
+from goldcopy.restore.inplace import Increment, Piece
+from goldcopy.restore.sums import Damage, damages, tablespace_damages
+
+BEGUN_NAME = "goldcopy.preparing"
+"""Lies in a backup while it is changed: cut off, it is neither what was taken nor prepared."""
+_CORRUPT_NAME = "innodb_corrupted_pages"
+_FIRST_PAGE_BYTES = 65536
+_EXTENT_PAGES = 64
+_SHOWN = 10
+
+
+def refuse_damaged(target: PeerDir, increment: PeerDir | None, contents: Increment | None, emit: Emit) -> None:
+    """Compare what is to be used. ``contents``: what ``read_increment`` found in the increment.
+
+    Raises BackupInvalid after telling of the damages; nothing was changed then. What an attempt that was cut off has
+    begun to change is not looked at; nor is what an earlier prepare has read and changed, but for files that are gone.
+    """
+    found = []
+    emit(Phase("check", "the backup's files are compared with what was taken"))
+    for damage in _all(target, increment, contents):
+        found.append(damage)
+        if len(found) <= _SHOWN:
+            emit(Warn("damage", damage))
+    if found:
+        raise BackupInvalid(
+            f"the backup is damaged in {len(found)} place(s); nothing was changed. The first: {found[0]}",
+            hint="use another copy of this backup, or another backup; and look at the disk it lies on",
+        )
+
+
+def _all(target: PeerDir, increment: PeerDir | None, contents: Increment | None) -> Iterator[str]:
+    if increment is not None and contents is not None:
+        ours = _manifest(increment)
+        found = _of_ours(increment, ours) if ours else _of_theirs(increment, contents, target.directory)
+        yield from (f"{increment.directory}/{d.path}: {d.what}" for d in found)
+    if not os.path.exists(target.path(BEGUN_NAME)):
+        yield from (f"{target.directory}/{d.path}: {d.what}" for d in _of_target(target))
+
+
+def _manifest(backup: PeerDir) -> Manifest | None:
+    """What we wrote of it, unless another program has changed it since."""
+    manifest = backup.manifest
+    if manifest is None or not backup.prepared:
+        return manifest
+    later = manifest.redo.checkpoint != backup.checkpoints.to_lsn
+    return None if later or (manifest.state == "backup" and backup.family == "mariadb") else manifest
+
+
+def _of_target(target: PeerDir) -> Iterator[Damage]:
+    manifest = _manifest(target)
+    if target.prepared:
+        yield from _missing(target, manifest) if manifest else ()
+    elif manifest:
+        yield from _of_ours(target, manifest)
+    else:
+        known = _corrupt_in_source(target)
+        for place in target.tablespaces():
+            name = os.path.relpath(place, target.directory)
+            yield from tablespace_damages(target.directory, name, target.family, known=known.get(name, ()))
+
+
+def _of_ours(backup: PeerDir, manifest: Manifest) -> Iterator[Damage]:
+    told, written = backup.checkpoints, Checkpoints.of(manifest)
+    if (told.from_lsn, told.to_lsn, told.last_lsn) != (written.from_lsn, written.to_lsn, written.last_lsn):
+        yield Damage(backup.checkpoints_name, "does not say what was written")
+    yield from (d for d in damages(manifest, backup.directory, twice=False) if isinstance(d, Damage))
+
+
+def _missing(backup: PeerDir, manifest: Manifest) -> Iterator[Damage]:
+    paths = [s.path for s in manifest.spaces] + [p.path for p in manifest.plain if p.stored == "file"]
+    yield from (Damage(path, "is missing") for path in paths if not os.path.exists(backup.path(path)))
+
+
+def _corrupt_in_source(backup: PeerDir) -> dict[str, frozenset[int]]:
+    """Pages that --log-innodb-page-corruption let through: ``db/table SPACE`` and the numbers, on two lines."""
+    lines = read_text(backup.path(_CORRUPT_NAME)).splitlines()
+    rows = zip(lines[::2], lines[1::2], strict=False)
+    return {f"{name.rpartition(' ')[0]}.ibd": frozenset(map(int, numbers.split())) for name, numbers in rows}
+
+
+# -- increments of the real mariadb-backup -----------------------------------------------------------------------
+
+
+def _of_theirs(increment: PeerDir, contents: Increment, base: str) -> Iterator[Damage]:
+    home = increment.directory
+    yield from _metas_alone(home)
+    for piece in contents.pieces:
+        name = os.path.relpath(piece.source, home)
+        if not piece.page_size:
+            yield from tablespace_damages(home, name, increment.family)
+            continue
+        try:
+            yield from (Damage(name, what) for what in _Delta(piece, base, increment.family).damages())
+        except ValueError as e:
+            yield Damage(name, f"is not valid .delta file: {e}")
+
+
+def _metas_alone(home: str) -> Iterator[Damage]:
+    """Without its delta a table would count as dropped. The real tool removes the deltas that it has applied."""
+    for path in entries(home):
+        name = path.removesuffix(".meta")
+        either = (name + ".delta", name.removesuffix(".ibd") + DEL)
+        if name != path and not any(os.path.exists(os.path.join(home, other)) for other in either):
+            yield Damage(name + ".delta", "is missing")
+
+
+class _Delta:
+    """The pages of one delta, in the order in which they lie there."""
+
+    def __init__(self, piece: Piece, base: str, family: Family) -> None:
+        self._piece, self._size = piece, piece.page_size
+        self._view = memoryview(bytearray(CHUNK))
+        geo = _geometry_of(piece, base, family)
+        self._verifier = ChunkVerifier(self._view, geo) if geo else None
+
+    def damages(self) -> Iterator[str]:
+        """What is wrong, for people. Raises ValueError where no cluster begins."""
+        at, last, numbers = 0, False, [-1]
+        with open(self._piece.source, "rb", buffering=0) as f:
+            while not last:
+                f.seek(at)
+                before = numbers[-1:]
+                numbers, last = read_header(f.read(self._size), self._size)
+                if any(a >= b for a, b in pairwise(before + numbers)):
+                    yield f"the page numbers at offset {at} do not ascend"
+                at += self._size
+                for first in range(0, len(numbers), CHUNK // self._size):
+                    part = numbers[first : first + CHUNK // self._size]
+                    if f.readinto(self._view[: len(part) * self._size]) < len(part) * self._size:
+                        raise ValueError("it is cut short")
+                    yield from (f"page {n}: wrong checksum" for n in self._wrong(part))
+                at += len(numbers) * self._size
+            if os.fstat(f.fileno()).st_size != at:
+                yield "is longer than what was written"
+
+    def _wrong(self, numbers: list[int]) -> Iterator[int]:
+        n = self._size
+        bad = set(self._verifier.bad(len(numbers) * n)) if self._verifier else set()
+        for index, number in enumerate(numbers):
+            page = self._view[index * n : index * n + n]
+            if not self._in_doublewrite(number) and (index in bad or page_no(page) not in (number, 0)):
+                yield number
+
+    def _in_doublewrite(self, number: int) -> bool:
+        """Other tablespaces' pages lie there."""
+        extent = max(_EXTENT_PAGES, (1 << 20) // self._size)
+        return self._piece.space_id == 0 and extent <= number < 3 * extent
+
+
+def _geometry_of(piece: Piece, base: str, family: Family) -> Geometry | None:
+    """Page 0 as the delta has it, or the base under the same name; None where neither tells."""
+    with open(piece.source, "rb", buffering=0) as f:
+        numbers, _last = read_header(f.read(piece.page_size), piece.page_size)
+        found = f.read(piece.page_size) if numbers[:1] == [0] else b""
+    place = os.path.join(base, piece.path)
+    if not found and os.path.exists(place):
+        with open(place, "rb") as f:
+            found = f.read(_FIRST_PAGE_BYTES)
+    if not any(found):
+        return None
+    geo = geometry(found, family)
+    if geo.space_id != piece.space_id:
+        return None
+    if geo.page_size != piece.page_size:
+        raise ValueError(f"its .meta says that a page has {piece.page_size} bytes, its tablespace {geo.page_size}")
+    return geo
