@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,10 @@ from lab.oracle import Point
 from lab.server import LabServer
 
 TIMEOUT_S = 200
+_SHAPE = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}-00:00 \d+ \[(Note|Warning|ERROR)\] \[MY-011825\] \[Xtrabackup\] "
+)
+"""A line of XtraBackup since 8.0.28; only the first, which tells the version, has none of it."""
 
 
 def ours(name: str, *arguments: str, status: int = 0, **streams: object) -> subprocess.CompletedProcess[str]:
@@ -23,6 +28,9 @@ def ours(name: str, *arguments: str, status: int = 0, **streams: object) -> subp
     assert done.returncode == status, log[-3000:]
     if "backup" in name:
         assert log.endswith("completed OK!\n") == (status == 0), log[-3000:]
+        assert log.count("completed OK!") == (status == 0)
+    if log.startswith("xtrabackup version"):
+        assert not [line for line in log.splitlines()[1:] if not _SHAPE.match(line)], log
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout, log)
 
 

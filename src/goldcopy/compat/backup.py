@@ -23,11 +23,11 @@ from goldcopy.compat.peerdir import find_file, parse_settings, read_text
 from goldcopy.compat.plugins import missing_algorithms, plugin_settings
 from goldcopy.compat.requests import key_options
 from goldcopy.compat.session import account_of, check_datadir, check_privileges, check_replica, lock_policy
-from goldcopy.compat.sinks import open_sink, packing_of
+from goldcopy.compat.sinks import open_sink, packing_of, stream_of
 from goldcopy.compat.transition import TransitionKeys
 from goldcopy.compat.unwritten import UnwrittenSpaces
 from goldcopy.dialect.peers import Peer, peer_of
-from goldcopy.errors import BackupInvalid, GoldcopyError, PageCorrupt, TargetRefused, UsageError
+from goldcopy.errors import BackupInvalid, GoldcopyError, PageCorrupt, TargetRefused, UsageError, write_failure
 from goldcopy.formats import Lsn
 from goldcopy.image.chain import Image, Member
 from goldcopy.image.manifest import MANIFEST_NAME, Manifest, load
@@ -51,7 +51,7 @@ def backup(settings: Settings, call: Call, log: Log) -> Manifest:
     """Take the backup. Raises what the engine raises; nothing half-made is left then, and all locks are given back."""
     check_combinations(settings)
     filters = filters_of(settings)
-    for directory in ("" if settings.text("stream") else call.target_dir, settings.text("extra-lsndir")):
+    for directory in ("" if stream_of(settings) else call.target_dir, settings.text("extra-lsndir")):
         if directory:
             _make_target(directory)
     account = account_of(settings, call.environ)
@@ -201,13 +201,18 @@ def _capture_options(
 
 @contextlib.contextmanager
 def _spool(settings: Settings, target_dir: str, peer: Peer) -> Iterator[str]:
-    """A local file for MariaDB's redo until it can be rebuilt; "" where the window goes into the backup as it is."""
+    """A local file for MariaDB's redo until it can be rebuilt; "" where the window goes into the backup as it is.
+
+    It lies in the target, where room was made for a backup; what is above it may be another file system.
+    """
     if not peer.mariadb:
         yield ""
         return
-    streaming = bool(settings.text("stream"))
-    beside = settings.text("tmpdir").split(":")[0] if streaming else os.path.dirname(os.path.abspath(target_dir))
-    fd, path = tempfile.mkstemp(prefix=".goldcopy-redo-", dir=beside or None)
+    directory = settings.text("tmpdir").split(":")[0] if stream_of(settings) else target_dir
+    try:
+        fd, path = tempfile.mkstemp(prefix=".goldcopy-redo-", dir=directory or None)
+    except OSError as e:
+        raise write_failure(e, f"the redo log's temporary file in {directory}") from e
     os.close(fd)
     try:
         yield path
@@ -249,7 +254,7 @@ def _facts(settings: Settings, call: Call, instance: Instance, peer: Peer, spool
 
 
 def _format(settings: Settings, peer: Peer) -> str:
-    stream = settings.text("stream")
+    stream = stream_of(settings)
     return "file" if not stream else "tar" if stream == "tar" else peer.stream_format
 
 
@@ -329,10 +334,11 @@ def _dump_buffer_pool(settings: Settings, instance: Instance, log: Log) -> None:
         _try(instance, f"SET GLOBAL {_DUMP_PCT} = {share}", log)
     try:
         log.note("Executing SET GLOBAL innodb_buffer_pool_dump_now=ON...")
+        earlier = _dump_status(instance)
         if not _try(instance, "SET GLOBAL innodb_buffer_pool_dump_now = ON", log):
             return
         deadline = time.monotonic() + settings.number("dump-innodb-buffer-pool-timeout")
-        while not _dumped(instance):
+        while (status := _dump_status(instance)) == earlier or "completed" not in status:
             if time.monotonic() > deadline:
                 log.warning("innodb buffer pool is not dumped yet; the backup goes on without waiting for it")
                 return
@@ -345,9 +351,10 @@ def _dump_buffer_pool(settings: Settings, instance: Instance, log: Log) -> None:
 _DUMP_PCT = "innodb_buffer_pool_dump_pct"
 
 
-def _dumped(instance: Instance) -> bool:
+def _dump_status(instance: Instance) -> str:
+    """It tells of the last dump, with its time, until the next one begins."""
     rows = instance.session.rows("SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_dump_status'")
-    return bool(rows) and "completed" in str(rows[0][1])
+    return str(rows[0][1]) if rows else ""
 
 
 def _tell(settings: Settings, call: Call, peer: Peer, manifest: Manifest, log: Log) -> None:
@@ -358,7 +365,7 @@ def _tell(settings: Settings, call: Call, peer: Peer, manifest: Manifest, log: L
     if settings.flag("galera-info") and not manifest.position.galera:
         log.warning("failed to get master wsrep state from SHOW STATUS.")
     log.note(f"{program}: The latest check point (for incremental): '{manifest.redo.checkpoint}'")
-    if not settings.text("stream"):
+    if not stream_of(settings):
         log.note(f"Backup created in directory '{os.path.abspath(call.target_dir)}/'")
     words = infofiles.binlog_words(manifest.position, mariadb=peer.mariadb)
     if words:

@@ -185,6 +185,8 @@ def _dispatch(mode: str, program: Program, settings: Settings, log: Log) -> int:
         from goldcopy.compat.options.usage import print_param
 
         print(print_param(settings), end="")  # noqa: T201
+        if settings.face.mariadb:
+            log.completed()
         return 0
     if settings.number("open-files-limit"):
         _raise_open_files(settings.number("open-files-limit"), log)

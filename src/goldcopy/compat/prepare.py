@@ -11,7 +11,7 @@ from goldcopy.compat.infofiles import BINLOG_POS_INNODB_NAME, Checkpoints, binlo
 from goldcopy.compat.peerdir import PeerDir, read_peer_dir, read_text, refuse_incremental
 from goldcopy.compat.prepare_mysql import check_base, check_recovery, finish_mysql, take_over_manifest
 from goldcopy.compat.verify import BEGUN_NAME, refuse_damaged
-from goldcopy.errors import BackupInvalid, UsageError
+from goldcopy.errors import BackupInvalid, RecoveryFailed, UsageError
 from goldcopy.events import Emit, Note, Phase, Warn
 from goldcopy.image.manifest import KEYS_NAME
 from goldcopy.restore.check_tables import check_tables
@@ -30,6 +30,10 @@ DEFAULT_MEMORY_BYTES = 100 << 20
 _HIGHEST_FORCE = 1
 _PASS_OVER_MISSING = 1
 _ROLLED_BACK = "full-prepared"
+_HALF_WAY = (
+    "the directory is half prepared now: see what the server says, then give the same command again; --mysqld names"
+    " another binary"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +86,11 @@ def prepare(request: PrepareRequest, emit: Emit) -> PeerDir:
     apply_marks(target.directory)
     if increment is not None and contents is not None:
         _overlay(target, increment, contents, request, emit)
-    target = _recover(target, increment, request, emit)
+    try:
+        target = _recover(target, increment, request, emit)
+    except RecoveryFailed as e:
+        # recovery elsewhere leaves the backup alone, but not here
+        raise RecoveryFailed(e.message, hint=_HALF_WAY if e.hint == e.usual_hint else e.hint) from e
     _forget(target, PENDING_NAME)
     if request.check_tables:
         _check_tables(target, request, emit)

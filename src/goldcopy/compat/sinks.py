@@ -83,6 +83,11 @@ def packing_of(settings: Settings) -> Packing:
     )
 
 
+def stream_of(settings: Settings) -> str:
+    """The kind of stream that is asked for, "" = none: a directory."""
+    return settings.text("stream") or ("xbstream" if settings.number("fifo-streams") > 1 else "")
+
+
 def _threads(settings: Settings) -> int:
     return max(1, settings.number("compress-threads"), settings.number("encrypt-threads"))
 
@@ -91,7 +96,7 @@ def _threads(settings: Settings) -> int:
 def open_sink(settings: Settings, target_dir: str, peer: Peer) -> Iterator[Sink]:
     """The sink that was asked for. Raises UsageError for a stream that these servers' tools do not know."""
     packing = packing_of(settings)
-    stream = settings.text("stream") or ("xbstream" if settings.number("fifo-streams") > 1 else "")
+    stream = stream_of(settings)
     if not stream:
         with _directory(target_dir, packing, _threads(settings)) as sink:
             yield sink

@@ -14,7 +14,10 @@ from goldcopy.formats import Family
 _UNKNOWN_FROM: dict[Family, tuple[int, ...]] = {"mysql": (9, 8), "mariadb": (11, 9)}
 
 # File per table in the data directory is relative; only what lies elsewhere is asked for
-_MYSQL_REMOTE = "SELECT FILE_NAME FROM INFORMATION_SCHEMA.FILES WHERE ENGINE = 'InnoDB' AND FILE_NAME LIKE '/%'"
+_MYSQL_REMOTE = (
+    "SELECT FILE_NAME FROM INFORMATION_SCHEMA.FILES WHERE ENGINE = 'InnoDB' AND FILE_NAME LIKE '/%'"
+    " AND FILE_TYPE <> 'TEMPORARY'"
+)
 
 _MYSQL_9 = Dialect(
     name="mysql-9",

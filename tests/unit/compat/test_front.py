@@ -102,6 +102,14 @@ def test_prepare_reads_the_backups_own_option_file_and_no_other(
     assert "variable 'nonsense" not in said
 
 
+@pytest.mark.parametrize(("name", "said"), [("mariabackup", True), ("xtrabackup", False)])
+def test_printing_parameters_is_a_success_to_mariadbs_people_only(
+    name: str, said: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(name, "--no-defaults", "--print-param") == 0
+    assert capsys.readouterr().err.endswith("completed OK!\n") == said
+
+
 def test_print_defaults_and_print_param_answer_on_stdout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cnf = tmp_path / "my.cnf"
     cnf.write_text("[mysqld]\ndatadir=/data\n[client]\npassword=secret\n")

@@ -9,15 +9,16 @@ import pytest
 
 import goldcopy.compat
 from goldcopy.commands.backup import Backup
-from goldcopy.compat.backup import filters_of
+from goldcopy.compat.backup import _spool, filters_of
 from goldcopy.compat.options import OPTIONS
 from goldcopy.compat.options.declare import Face, Standing
 from goldcopy.compat.options.parser import FileOption, parse
 from goldcopy.compat.requests import copy_back_request, memory_bytes, prepare_request
 from goldcopy.compat.session import account_of, lock_policy
-from goldcopy.compat.sinks import packing_of
+from goldcopy.compat.sinks import packing_of, stream_of
 from goldcopy.compat.words import in_peers_words
-from goldcopy.errors import KeyMissing, UsageError
+from goldcopy.dialect.peers import peer_of
+from goldcopy.errors import KeyMissing, TargetRefused, UsageError
 from goldcopy.options import Connection
 
 MARIADB, XTRABACKUP, IBX = Face.MARIABACKUP, Face.XTRABACKUP, Face.INNOBACKUPEX
@@ -106,6 +107,24 @@ def test_packing_is_what_the_options_say() -> None:
         packing_of(parse(XTRABACKUP, ["--encrypt=AES256"]))
 
 
+def test_pipes_are_a_stream(tmp_path) -> None:
+    assert stream_of(parse(XTRABACKUP, ["--fifo-streams=2"])) == "xbstream"
+    assert stream_of(parse(XTRABACKUP, ["--fifo-streams=1"])) == ""
+
+
+def test_the_redo_of_a_backup_lies_where_room_was_made_for_it(tmp_path) -> None:
+    """Above the target may be another file system, or nothing that one may write into."""
+    peer = peer_of("mariadb", "10.11.2-MariaDB")
+    streamed = ["--stream=xbstream", f"--tmpdir={tmp_path}/tmp"]
+    for words, where in ((["--backup"], tmp_path / "to"), (streamed, tmp_path / "tmp")):
+        where.mkdir()
+        with _spool(parse(MARIADB, words), str(tmp_path / "to"), peer) as path:
+            assert Path(path).parent == where
+        assert not list(where.iterdir())
+    with pytest.raises(TargetRefused), _spool(parse(MARIADB, ["--stream=xbstream", "--tmpdir=/nowhere"]), "", peer):
+        pass
+
+
 def test_recovery_gets_the_memory_that_was_asked_for() -> None:
     assert memory_bytes(parse(XTRABACKUP, ["--use-memory=1G"])) == 1 << 30
     assert memory_bytes(parse(XTRABACKUP, ["--use-memory=1M", "--use-free-memory-pct=50"])) > 1 << 20
@@ -132,7 +151,7 @@ def test_an_option_that_claims_a_meaning_is_read_by_somebody() -> None:
         option.name
         for option in OPTIONS
         if option.standing is Standing.MEANING
-        and not (option.server or option.alias_of or option.refuse or f'"{option.name}"' in text)
+        and not (option.alias_of or option.refuse or f'"{option.name}"' in text)
         and f"--{option.name}" not in text
     ]
     assert forgotten == ["get-server-public-key"], "asked for whenever it is needed"

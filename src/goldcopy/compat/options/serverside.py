@@ -16,6 +16,7 @@ from goldcopy.compat.options.declare import (
 R = Release
 _BOTH = R.XB | R.MB
 _RECOVERY = "Tunes the InnoDB inside the original; here the server's own binary recovers, with settings that fit."
+_LOG_SIZE = "The restored server makes a redo log of its own size at its first start; --print-param shows this."
 _CHECKSUMS = (
     "crc32",
     "strict_crc32",
@@ -27,66 +28,41 @@ _CHECKSUMS = (
     "strict_full_crc32",
 )
 
+_ASKED = "The server that is backed up is asked for its own; --print-param shows this one."
+_UNPRINTED = "The server that is backed up is asked for its own."
 _LAYOUT = (
-    valued("innodb-data-home-dir", _BOTH, "Where the system tablespace lies."),
-    valued("innodb-data-file-path", _BOTH, "Files of the system tablespace and their sizes."),
-    valued("innodb-log-group-home-dir", _BOTH, "Where the redo log lies."),
-    valued("innodb-undo-directory", _BOTH, "Where undo tablespaces lie."),
-    valued("innodb-directories", R.XB8, "Further directories of tablespaces."),
-    valued("innodb-buffer-pool-filename", _BOTH, "Name of the buffer pool's dump, which is copied."),
-    size(
-        "innodb-page-size",
-        _BOTH,
-        "Page size; must agree with the files.",
-        16384,
-        minimum=4096,
-        maximum=65536,
-        power_of_two=True,
-    ),
-    size(
-        "innodb-log-file-size",
-        _BOTH,
-        "Size of the redo log that --prepare leaves.",
-        48 << 20,
-        minimum=1 << 20,
-    ),
-    number(
-        "innodb-log-files-in-group",
-        R.XB | R.MB105,
-        "Number of redo log files before MySQL 8.0.30.",
-        2,
-        minimum=1,
-        maximum=100,
-    ),
-    number("innodb-undo-tablespaces", _BOTH, "Number of undo tablespaces.", 0, maximum=127),
-    size("innodb-log-block-size", R.XB, "Redo block size; only 512 is known.", 512, minimum=512, maximum=65536),
-    one_of(
-        "innodb-checksum-algorithm",
-        _BOTH,
-        "Written into backup-my.cnf; pages tell their own.",
-        _CHECKSUMS,
-        default="crc32",
-    ),
-    flag("innodb-file-per-table", _BOTH, "Whether new tables get files of their own; files are found on disk."),
-    number("innodb-compression-level", R.MB, "Written into backup-my.cnf.", 6, maximum=9),
-    flag("innodb-redo-log-encrypt", R.XB8, "Written into backup-my.cnf."),
-    flag("innodb-undo-log-encrypt", R.XB8, "Written into backup-my.cnf."),
-    flag("innodb-log-checksums", R.XB8, "Written into backup-my.cnf.", default=True),
-    valued("aria-log-dir-path", R.MB, "Where Aria's logs lie."),
-    valued("log-bin", _BOTH, "Base name of the binlogs.", arg=Arg.OPTIONAL, bare=""),
-    valued("log-bin-index", R.XB8, "Index of the binlogs."),
-    one_of(
-        "innodb-flush-method",
-        _BOTH,
-        "Whether data files are read past the file system's cache (O_DIRECT).",
-        ("fsync", "O_DSYNC", "littlesync", "nosync", "O_DIRECT", "O_DIRECT_NO_FSYNC"),
-    ),
+    valued("innodb-data-home-dir", _BOTH, "With --copy-back: where the system tablespace goes."),
+    valued("innodb-data-file-path", _BOTH, "With --copy-back: files of the system tablespace, and where they go."),
+    valued("innodb-log-group-home-dir", _BOTH, "With --copy-back: where the redo log goes."),
+    valued("innodb-undo-directory", _BOTH, "With --copy-back: where undo tablespaces go."),
+    valued("aria-log-dir-path", R.MB, "With --copy-back: where Aria's logs go."),
+    valued("log-bin", _BOTH, "With --copy-back: base name of the binlogs.", arg=Arg.OPTIONAL, bare=""),
+    valued("log-bin-index", R.XB8, "With --copy-back: index of the binlogs."),
 )
 
 _NO_EFFECT = (
     valued("log", R.XB | R.MB, "An old name of the general log; nothing to do with a backup.", arg=Arg.OPTIONAL),
     valued("innodb", R.XB | R.MB, "InnoDB is always there.", arg=Arg.OPTIONAL),
     valued("temp-tablespaces-dir", R.XB8, "Temporary tablespaces are never copied."),
+    valued("innodb-directories", R.XB8, "The server that is backed up tells where its tablespaces lie."),
+    valued("innodb-buffer-pool-filename", _BOTH, _ASKED),
+    size("innodb-page-size", _BOTH, _ASKED, 16384, minimum=4096, maximum=65536, power_of_two=True),
+    size("innodb-log-file-size", _BOTH, _LOG_SIZE, 48 << 20, minimum=1 << 20),
+    number("innodb-log-files-in-group", R.XB | R.MB105, _LOG_SIZE, 2, minimum=1, maximum=100),
+    number("innodb-undo-tablespaces", _BOTH, _ASKED, 0, maximum=127),
+    size("innodb-log-block-size", R.XB, _ASKED, 512, minimum=512, maximum=65536),
+    one_of("innodb-checksum-algorithm", _BOTH, _ASKED, _CHECKSUMS, default="crc32"),
+    flag("innodb-file-per-table", _BOTH, "Files are found on disk."),
+    number("innodb-compression-level", R.MB, _UNPRINTED, 6, maximum=9),
+    flag("innodb-redo-log-encrypt", R.XB8, _UNPRINTED),
+    flag("innodb-undo-log-encrypt", R.XB8, _UNPRINTED),
+    flag("innodb-log-checksums", R.XB8, _UNPRINTED, default=True),
+    one_of(
+        "innodb-flush-method",
+        _BOTH,
+        "Data files are read past the file system's cache unless they are in it; --print-param shows this.",
+        ("fsync", "O_DSYNC", "littlesync", "nosync", "O_DIRECT", "O_DIRECT_NO_FSYNC"),
+    ),
     flag("innodb-adaptive-hash-index", _BOTH, _RECOVERY),
     number("innodb-autoextend-increment", _BOTH, _RECOVERY, 8),
     size("innodb-buffer-pool-size", R.XB, "Memory of recovery is set by --use-memory.", 8 << 20),
