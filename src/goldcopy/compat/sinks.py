@@ -177,7 +177,15 @@ class _DirectoryStream(StreamSink):
 
     def sizes(self) -> Sizes:
         places = (os.path.join(folder, name) for folder, _, names in os.walk(self._directory) for name in names)
-        return Sizes(sum(os.stat(place).st_size for place in places), super().sizes().content_bytes)
+        return Sizes(sum(map(_size, places)), super().sizes().content_bytes)
+
+
+def _size(path: str) -> int:
+    """0 for a file that has gone: while the reader is at work, each takes its name when it is whole."""
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _clear(directory: str) -> None:

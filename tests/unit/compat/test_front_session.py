@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from goldcopy.compat.options.declare import Face, Standing
 from goldcopy.compat.options.parser import FileOption, parse
 from goldcopy.compat.requests import copy_back_request, memory_bytes, prepare_request
 from goldcopy.compat.session import account_of, lock_policy
-from goldcopy.compat.sinks import packing_of, stream_of
+from goldcopy.compat.sinks import Packing, _DirectoryStream, packing_of, stream_of
 from goldcopy.compat.words import in_peers_words
 from goldcopy.dialect.peers import peer_of
 from goldcopy.errors import KeyMissing, TargetRefused, UsageError
@@ -123,6 +124,16 @@ def test_the_redo_of_a_backup_lies_where_room_was_made_for_it(tmp_path) -> None:
         assert not list(where.iterdir())
     with pytest.raises(TargetRefused), _spool(parse(MARIADB, ["--stream=xbstream", "--tmpdir=/nowhere"]), "", peer):
         pass
+
+
+def test_sizes_are_told_while_files_take_their_names(tmp_path, monkeypatch) -> None:
+    (tmp_path / "a").write_bytes(b"12345")
+    monkeypatch.setattr("os.walk", lambda _top: [(str(tmp_path), [], ["a", "gone.part"])])
+    reading, writing = os.pipe()
+    with _DirectoryStream(str(tmp_path), writing, Packing(), 1) as sink:
+        assert sink.sizes().stored_bytes == 5
+    os.close(reading)
+    os.close(writing)
 
 
 def test_recovery_gets_the_memory_that_was_asked_for() -> None:
