@@ -189,6 +189,34 @@ class Remote(Writer):
             self.run("ALTER TABLE forms.remote_parts REBUILD PARTITION p1")
 
 
+class Cipher(Writer):
+    """Encryption switched on and off: of tables and tablespaces, of redo and undo, and by MariaDB's own threads."""
+
+    def step(self) -> None:
+        """One switch; those of the server's variables reach no binlog, and need no replay."""
+        rng = self.rng
+        table = f"forms.{rng.choice(['t_compact', 't_dynamic', 't_redundant', 't_paged', 'burn'])}"
+        self.run(*rng.choice(self._of_mariadb(table) if self.kind.mariadb else self._of_mysql(table)))
+
+    def _of_mariadb(self, table: str) -> list[list[str]]:
+        wish, key = self.rng.choice(["YES", "NO", "DEFAULT"]), self.rng.choice([1, 2])
+        zipped = f"ALTER TABLE forms.t_zip8 ENCRYPTED={wish}"
+        usual = f"SET GLOBAL innodb_encrypt_tables = {self.rng.choice(['ON', 'OFF'])}"
+        threads = f"SET GLOBAL innodb_encryption_threads = {self.rng.choice([1, 2, 4])}"
+        return [[f"ALTER TABLE {table} ENCRYPTED={wish} ENCRYPTION_KEY_ID={key}"], [zipped], [usual, threads], [usual]]
+
+    def _of_mysql(self, table: str) -> list[list[str]]:
+        wish, switch = self.rng.choice("YN"), self.rng.choice(["ON", "OFF"])
+        space = self.rng.choice(["shared_ts", "shared_ts", "mysql"])
+        return [
+            [f"ALTER TABLE {table} ENCRYPTION='{wish}'"],
+            [f"ALTER TABLESPACE {space} ENCRYPTION='{wish}'"],
+            ["ALTER INSTANCE ROTATE INNODB MASTER KEY"],
+            [f"SET GLOBAL innodb_redo_log_encrypt = {switch}"],
+            [f"SET GLOBAL innodb_undo_log_encrypt = {switch}"],
+        ]
+
+
 class Ddl(Writer):
     """Tables that come and go and change shape."""
 
@@ -207,6 +235,7 @@ WRITERS: dict[str, tuple[type[Writer], float, bool]] = {
     "misc": (Misc, 25, True),
     "burn": (Burner, 4, False),
     "ddl": (Ddl, 5, True),
+    "cipher": (Cipher, 4, True),
     "giant": (Giant, 2, False),
     "remote": (Remote, 15, True),
     "archive": (Archive, 10, True),
