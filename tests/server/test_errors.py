@@ -242,6 +242,38 @@ def test_the_server_was_set_back_since_the_base(mortal, place, since):
     assert "set back" in said
 
 
+@pytest.mark.parametrize("server_name", ["mysql-8.0", "mariadb-11.8", "mysql-5.6"])
+def test_a_server_set_back_that_has_gone_on_is_known_by_its_pages(server_name, make_server, lab_dir):
+    """It wrote far past the base, to the same table and to others, and its new binlogs, if any, contradict nothing."""
+    with_binlog = server_name == "mysql-8.0"
+    binlog = ("--gtid-mode=ON", "--enforce-gtid-consistency=ON") if with_binlog else ("--skip-log-bin",)
+    server = make_server(server_name, *binlog)
+    row, grow = "(a INT PRIMARY KEY AUTO_INCREMENT, b LONGTEXT)", "(b) SELECT REPEAT('goldcopy', 900) FROM mysql.help_topic"
+    server.sql("CREATE DATABASE d", *(f"CREATE TABLE d.{t} {row}" for t in "tuv"), f"INSERT INTO d.t {grow} LIMIT 400")
+    server.restart()
+    server.sql(*("FLUSH BINARY LOGS" for _ in range(3 * with_binlog)))
+    program.backup(server, lab_dir / "first")
+    server.stop()
+    saved = lab_dir / "saved"
+    shutil.copytree(server.datadir, saved)
+    server.start()
+    server.sql(f"INSERT INTO d.u {grow} LIMIT 60", "UPDATE d.t SET b = 'old' WHERE a < 9")
+    server.kill9()
+    server.start()
+    # nothing is wrong yet: pages that a crash lost are on disk again when their checkpoint is
+    program.backup(server, lab_dir / "second", lab_dir / "first")
+    server.restart()
+    program.backup(server, lab_dir / "third", lab_dir / "second")
+    server.stop()
+    _put_back(saved, server.datadir)
+    server.start()
+    server.sql(*("RESET MASTER", *["FLUSH BINARY LOGS"] * 5)[: 6 * with_binlog])
+    server.sql(f"INSERT INTO d.v {grow} LIMIT 400", f"INSERT INTO d.t {grow} LIMIT 100", f"INSERT INTO d.v {grow}")
+    server.restart()
+    program.backup(server, lab_dir / "fourth", lab_dir / "first")
+    assert "set back" in backup_fails(server, lab_dir / "inc", 8, "--base", str(lab_dir / "third"), hint="full")
+
+
 @pytest.mark.parametrize("mortal", ["mariadb-10.11"], indirect=True)
 def test_binlogs_that_were_thrown_away_are_no_reason_to_refuse_an_increment(mortal, place):
     program.backup(mortal, place / "full")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import calendar
 import time
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
 from goldcopy.capture.copier import Base
+from goldcopy.capture.witness import contradiction
 from goldcopy.errors import BackupInvalid
-from goldcopy.formats import Lsn
+from goldcopy.formats import Family, Lsn
 from goldcopy.image.chain import Image, open_image
-from goldcopy.image.manifest import Manifest, Plain
-from goldcopy.server.binlogs import contradiction
+from goldcopy.image.manifest import Manifest, Plain, Witness
+from goldcopy.server import binlogs
+from goldcopy.server.files import FileRef
 from goldcopy.server.instance import Instance
 
 
@@ -23,11 +25,13 @@ class BackupBase:
     ``since``: pages with this LSN or a greater one are taken. ``identities``: (space id, identity) of the
     tablespaces that the base holds; None when only its LSN is known, so that every tablespace is trusted to be in
     it. ``plain``: its other files, by path, and ``started_ns``, when it began. ``id``, ``directory``: "" when only
-    its LSN is known. ``checkpoint``: a server below it was set back since.
+    its LSN is known. ``checkpoint``, ``end``: a server whose checkpoint, or log, is below that was set back since.
     """
 
     since: Lsn
     checkpoint: Lsn
+    end: Lsn = field(default=Lsn(0))
+    witnesses: tuple[Witness, ...] = ()
     identities: Set[tuple[int, str]] | None = None
     plain: Mapping[str, Plain] = field(default_factory=dict)
     started_ns: int = 0
@@ -38,14 +42,23 @@ class BackupBase:
         """What the copier must know."""
         return Base(since=self.since, identities=self.identities, always_delta=always_delta)
 
-    def check_lsn(self, checkpoint: Lsn) -> None:
+    def check_lsns(self, checkpoint: Lsn, current: Lsn) -> None:
         """A server that was set back (restored from older files) has smaller LSNs: an increment would be wrong."""
-        if checkpoint < self.checkpoint:
-            raise BackupInvalid(
-                f"the server's checkpoint LSN {checkpoint} is below the base's {self.checkpoint}: the server was "
-                "restored or set back since",
-                hint="take a full backup",
+        for what, now, then in (("checkpoint", checkpoint, self.checkpoint), ("log", current, self.end)):
+            if now < then:
+                raise _set_back(f"the server's {what} LSN {now} is below the base's {then}")
+
+    def check_pages(self, spaces: Iterable[FileRef], checkpoint: Lsn, family: Family) -> None:
+        """One that was set back and has since written past the base has pages that became older."""
+        found = contradiction(self.witnesses, spaces, self.since, checkpoint, family)
+        if found is not None:
+            raise _set_back(
+                f"page {found.page_no} of {found.path} had LSN {found.then} in the base's time, and has {found.now}"
             )
+
+
+def _set_back(why: str) -> BackupInvalid:
+    return BackupInvalid(f"{why}: the server was restored or set back since", hint="take a full backup")
 
 
 def open_base(directory: str, instance: Instance) -> BackupBase:
@@ -70,7 +83,7 @@ def check_server(directory: str, manifest: Manifest, instance: Instance) -> None
             hint="take a full backup",
         )
     stood = manifest.position
-    why = contradiction(instance, stood.binlog_file, stood.binlog_position, _epoch_ns(manifest.finished) / 1e9)
+    why = binlogs.contradiction(instance, stood.binlog_file, stood.binlog_position, _epoch_ns(manifest.finished) / 1e9)
     if why:
         raise BackupInvalid(
             f"{directory}: the server was set back to an older state since: the base saw it at {stood.binlog_file} "
@@ -85,6 +98,8 @@ def base_of(image: Image) -> BackupBase:
     return BackupBase(
         since=Lsn(manifest.redo.checkpoint),
         checkpoint=Lsn(manifest.redo.checkpoint),
+        end=Lsn(manifest.redo.end),
+        witnesses=manifest.witnesses,
         identities={(s.space_id, s.identity) for s in manifest.spaces if s.stored != "raw"},
         plain={p.path: p for p in manifest.plain},
         started_ns=_epoch_ns(manifest.started),

@@ -17,6 +17,7 @@ from goldcopy.capture.copy_check import Checker
 from goldcopy.capture.copy_source import read_failure
 from goldcopy.capture.copy_space import UNKNOWN_SPACE, Base, CopyRules, SpaceCopy, SpaceJob, SpaceResult, imported_since
 from goldcopy.capture.throttle import Throttle
+from goldcopy.capture.witness import NewestPages
 from goldcopy.errors import Interrupted
 from goldcopy.formats import Family
 from goldcopy.formats.chunksum import CHUNK
@@ -39,8 +40,8 @@ class SpaceCopier:
 
     ``legacy``: the server writes ``innodb`` sums by default (MySQL 5.6). ``on_corrupt``: ``stop`` raises
     PageCorrupt at a page that stays bad; ``list`` copies it as it is and names it in the result. ``extended``: see
-    ``Checker``. ``progress`` is called with bytes done and in all, from the thread that called ``copy``; what it
-    raises stops the copy. ``cancelled``: set it to stop within a second.
+    ``Checker``. ``newest`` hears of the newest pages. ``progress`` is called with bytes done and in all, from the
+    thread that called ``copy``; what it raises stops the copy. ``cancelled``: set it to stop within a second.
     """
 
     def __init__(
@@ -53,10 +54,12 @@ class SpaceCopier:
         legacy: bool = False,
         on_corrupt: Literal["stop", "list"] = "stop",
         extended: bool = False,
+        newest: NewestPages | None = None,
         progress: Callable[[int, int], None] = lambda _done, _total: None,
         cancelled: threading.Event | None = None,
     ) -> None:
-        self._rules = CopyRules(sink, family, LEGACY_CHUNK_BYTES if legacy else CHUNK, on_corrupt)
+        chunk_bytes = LEGACY_CHUNK_BYTES if legacy else CHUNK
+        self._rules = CopyRules(sink, family, chunk_bytes, on_corrupt, newest or NewestPages())
         self._threads = min(threads, LEGACY_THREADS) if legacy else threads
         self._legacy, self._extended = legacy, extended
         self._throttle = throttle or Throttle()

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from goldcopy.capture.copy_source import Pause, Source, aligned
+from goldcopy.formats import Lsn
 from goldcopy.formats.innodb.page import SYSTEM_SPACE, ChunkVerifier, Geometry
 from goldcopy.image.osfile import ALIGN, PageCache
 
@@ -92,6 +93,10 @@ class Checker:
         stay_bad += self._reread_opaque(source, offset, opaque, page_size, found)
         found.corrupt += [first + i for i in sorted(stay_bad)]
         return wanted
+
+    def newest(self, length: int, geometry: Geometry) -> tuple[Lsn, int]:
+        """The greatest page LSN in the first ``length`` bytes of the buffer, and the index of its page."""
+        return self._verifier(self.view, geometry).newest(length)
 
     def _bad(self, verifier: ChunkVerifier, length: int, only: list[int] | None = None) -> list[int]:
         bad = verifier.bad(length, only)

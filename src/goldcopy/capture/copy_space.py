@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 
 from goldcopy.capture.copy_check import Checker, Findings
 from goldcopy.capture.copy_source import Source
+from goldcopy.capture.witness import NewestPages
 from goldcopy.errors import PageCorrupt
 from goldcopy.formats import Family, Lsn
 from goldcopy.formats.innodb.page import (
@@ -202,6 +203,7 @@ class CopyRules:
     family: Family
     chunk_bytes: int
     on_corrupt: Literal["stop", "list"]
+    newest: NewestPages
 
 
 @dataclass
@@ -381,8 +383,18 @@ class SpaceCopy:
             )
             if found.corrupt and self._rules.on_corrupt == "stop":
                 raise self._corrupt(found.corrupt, geometry.page_size)
+            self._remember_newest(checker, offset, got, geometry, found)
         self._tally.add(found, len(wanted))
         self._deliver(index, offset, got, wanted, checker)
+
+    def _remember_newest(self, checker: Checker, offset: int, got: int, geometry: Geometry, found: Findings) -> None:
+        if found.corrupt:
+            return
+        n, first = geometry.page_size, offset // geometry.page_size
+        pages = set() if offset else {(page_lsn(checker.view[i * n :]), i) for i in range(min(_HEAD_PAGES, got // n))}
+        for lsn, index in pages | {checker.newest(got, geometry)}:
+            if lsn and first + index not in self._skip:
+                self._rules.newest.offer(lsn, first + index, n, geometry.space_id, self._identity)
 
     def _deliver(self, index: int, offset: int, got: int, wanted: list[int], checker: Checker) -> None:
         if self._writer is not None and self._rules.sink.random_access:

@@ -28,6 +28,7 @@ from goldcopy.capture.rocksdb import RocksdbCheckpoint
 from goldcopy.capture.spaces import CopiedSpaces, altered_since
 from goldcopy.capture.spool import SpoolFile
 from goldcopy.capture.throttle import Throttle
+from goldcopy.capture.witness import NewestPages
 from goldcopy.errors import PrivilegeMissing, RedoOverrun, ServerRefused
 from goldcopy.events import Emit, Note, Progress, Warn
 from goldcopy.formats import Lsn
@@ -124,6 +125,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         self._looked_ns = time.time_ns()
         self._warnings: list[str] = []
         self._spaces = CopiedSpaces()
+        self._newest = NewestPages()
         self._throttle = Throttle(options.bytes_per_s, options.iops)
         known = base.plain if base is not None and options.plain_from_base else {}
         self._plain_copier = PlainCopier(sink, self._throttle)
@@ -155,10 +157,10 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         consumer = self._consumer()
         for _ in range(CATCH_UP_TRIES):
             checkpoint = source.checkpoint()
-            if self._base is not None:
-                self._base.check_lsn(checkpoint.lsn)
-            self._redo_out = self._open_redo()
             self._lsns = self._lsns_from(source, checkpoint)
+            if self._base is not None:
+                self._base.check_lsns(checkpoint.lsn, self._lsns(session)[1])
+            self._redo_out = self._open_redo()
             follower = Follower(
                 source, self._redo_out, functools.partial(self._lsns, session),
                 capacity_bytes=instance.redo_capacity_bytes,
@@ -181,6 +183,8 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
     def copy_spaces(self) -> None:
         """Copy every InnoDB tablespace, in parallel, each page verified; and plain files a first time."""
         listing = self._list()
+        if self._base is not None:
+            self._base.check_pages(listing.spaces, self._checkpoint.lsn, self._instance.dialect.family)
         self._warn_unknown(listing)
         self._copy(listing.spaces.only(self._options.wanted))
         self._copy_plain(listing)
@@ -282,6 +286,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
             legacy=self._instance.dialect.legacy_checksums,
             on_corrupt=self._options.on_corrupt,
             extended=self._options.extended_validation,
+            newest=self._newest,
             progress=self._progress,
             cancelled=self._cancelled,
         )
@@ -416,6 +421,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
             warnings=tuple(self._warnings),
             name=self._options.name,
             master_key=self._master_key,
+            witnesses=self._newest.records(),
         )
 
     def _server(self) -> Server:

@@ -137,6 +137,19 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
         return self.variables.get("basedir", "")
 
 
+class Witness(msgspec.Struct, frozen=True, kw_only=True):
+    """A page that a later backup looks at: its LSN tells whether the server was set back since.
+
+    ``identity``, ``space_id``: of its tablespace file. ``page_size``: bytes on disk. ``lsn``: FIL_PAGE_LSN then.
+    """
+
+    identity: str
+    space_id: int
+    page_no: int
+    page_size: int
+    lsn: int
+
+
 class LockTime(msgspec.Struct, frozen=True, kw_only=True):
     """How long a lock on the live server was waited for and held."""
 
@@ -151,6 +164,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     ``base_id``, ``base_path``: the backup an increment was taken against, and where it lay (relative to this
     backup's directory when both have a common parent). ``since``: the base's C0: pages with LSN >= since are here.
     ``master_key``: name of the newest master key that the source had (MySQL), "" = not told.
+    ``witnesses``: some of its newest pages.
     ``state``: ``backup`` until recovery made the directory a clean data directory (``prepared``).
     """
 
@@ -176,6 +190,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     name: str = ""
     master_key: str = ""
+    witnesses: tuple[Witness, ...] = ()
 
 
 def dump(manifest: Manifest) -> bytearray:

@@ -274,6 +274,12 @@ class ChunkVerifier:
             return []
         return [i for i, lsn in enumerate(lsns) if lsn >= since]
 
+    def newest(self, length: int) -> tuple[Lsn, int]:
+        """The greatest FIL_PAGE_LSN, and the index of the page that has it."""
+        lsns = _every_page(self._lsn_field, length // self._n).unpack_from(self._view)
+        lsn = max(lsns, default=0)
+        return Lsn(lsn), lsns.index(lsn) if lsn else 0
+
     def any_older(self, length: int, since: int) -> bool:
         """Whether a page that was ever written has FIL_PAGE_LSN < ``since``."""
         lsns = _every_page(self._lsn_field, length // self._n).unpack_from(self._view)
