@@ -46,6 +46,11 @@ def opt(
     return field(default=default, metadata=meta)
 
 
+def fields(declaration: type) -> list[dataclasses.Field[Any]]:
+    """The options of a declaration in the order in which people read them: its own, then those that it shares."""
+    return sorted(dataclasses.fields(declaration), key=lambda f: f.name not in declaration.__annotations__)
+
+
 def meta(f: dataclasses.Field[Any]) -> Meta:
     """The Meta of a field declared with ``opt``."""
     found: Meta = f.metadata["goldcopy"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from goldcopy.options import Meta, meta
+from goldcopy.options import Meta, fields, meta
 
 
 def parameters(*declarations: type) -> list[click.Parameter]:
@@ -17,7 +17,7 @@ def parameters(*declarations: type) -> list[click.Parameter]:
     out: list[click.Parameter] = []
     for declaration in declarations:
         hints = typing.get_type_hints(declaration)
-        for field in dataclasses.fields(declaration):
+        for field in fields(declaration):
             if not meta(field).secret:
                 out.append(_parameter(field, meta(field), hints[field.name]))
     return out

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from goldcopy import errors
 from goldcopy.cli.build import help_text
 from goldcopy.cli.main import COMMANDS
-from goldcopy.options import Connection, meta
+from goldcopy.options import Connection, fields, meta
 
 
 def _errors(kind: type[errors.GoldcopyError]) -> Iterator[type[errors.GoldcopyError]]:
@@ -43,7 +43,7 @@ def commands() -> str:
 def _options(declaration: type) -> Iterator[str]:
     yield "| option | meaning | default |"
     yield "| --- | --- | --- |"
-    for field in dataclasses.fields(declaration):
+    for field in fields(declaration):
         about = meta(field)
         if about.secret:
             continue

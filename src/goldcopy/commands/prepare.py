@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from goldcopy.commands.restore import Restore
+from goldcopy.commands.recovering import Recovering
 from goldcopy.errors import BackupInvalid
 from goldcopy.events import Done, Emit, Note, Phase
 from goldcopy.image.chain import open_image
 from goldcopy.image.manifest import Manifest
 from goldcopy.options import opt
 from goldcopy.restore.exchange import settle, working_copy
+from goldcopy.restore.materialise import Placement
 from goldcopy.restore.recovery import preflight
 from goldcopy.restore.target import Target
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepare:
+class Prepare(Recovering):
     """Run crash recovery on a backup, so that its directory becomes a clean data directory.
 
     The work is done on a copy beside it (blocks are shared where the file system can), and takes its place only
@@ -25,26 +26,7 @@ class Prepare:
     """
 
     directory: str = opt("directory of the backup", example="/backup/mon", positional=True, metavar="DIR")
-    mysqld: str = opt("server binary for recovery (else found on the PATH by the backup's version)", "", metavar="BIN")
-    use_memory_mb: int = opt("buffer pool for recovery (0: chosen from the redo and the machine)", 0, metavar="MB")
     parallel: int = opt("threads that copy", 4, metavar="N")
-    server_option: tuple[str, ...] = opt(
-        "option for the recovering server, as key files need (may be repeated)", (), metavar="NAME=VALUE",
-        example="file-key-management-filename=/etc/keys",
-    )
-    keyring: str = opt(
-        "MySQL's keyring of the source: its file, or the component's .cnf (default: where the source had it)", "",
-        example="/safe/keyring", metavar="FILE",
-    )
-    force_binary: bool = opt("let a server of another version recover this backup", False)
-
-    def as_restore(self, work: str) -> Restore:
-        """The same wishes for a restore into the working copy."""
-        return Restore(
-            from_=self.directory, datadir=work, mysqld=self.mysqld, use_memory_mb=self.use_memory_mb,
-            server_option=self.server_option, force_binary=self.force_binary, parallel=self.parallel,
-            keyring=self.keyring,
-        )
 
 
 def run(command: Prepare, emit: Emit) -> Manifest:
@@ -55,12 +37,11 @@ def run(command: Prepare, emit: Emit) -> Manifest:
     image = open_image(command.directory)
     if image.newest.state == "prepared":
         raise BackupInvalid(f"{command.directory} is prepared already", hint="restore it, or start a server on it")
-    restore = command.as_restore(working_copy(home))
-    preflight(image, restore.recovery_options())
-    with Target(image, replace(restore.placement(), inside=True), emit) as target:
+    preflight(image, command.recovery_options())
+    with Target(image, Placement(working_copy(home), inside=True), emit) as target:
         emit(Phase("restore", f"{len(image.members)} backup(s) laid down beside {home}"))
         target.fill(threads=command.parallel)
-        target.recover(restore.recovery_options())
+        target.recover(command.recovery_options())
         emit(Phase("finish", "checksums of the prepared files"))
         manifest = target.write_prepared_manifest()
         target.keep(instead_of=home)

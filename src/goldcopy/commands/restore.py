@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from goldcopy.commands.recovering import Recovering
 from goldcopy.errors import UsageError
 from goldcopy.events import Done, Emit, Phase
 from goldcopy.image.chain import open_image
 from goldcopy.image.manifest import Manifest
 from goldcopy.options import opt
-from goldcopy.restore.keys import KeyOptions
 from goldcopy.restore.materialise import Placement
-from goldcopy.restore.recovery import RecoveryOptions, preflight
+from goldcopy.restore.recovery import preflight
 from goldcopy.restore.target import Target
 from goldcopy.restore.target_config import check_configuration
 
 
 @dataclass(frozen=True, kw_only=True)
-class Restore:
+class Restore(Recovering):
     """Make a data directory of a backup: full and increments in one pass, then crash recovery.
 
     The result is a clean data directory on which the server starts.
@@ -26,7 +26,6 @@ class Restore:
 
     from_: str = opt("directory of the backup: a full or any increment", example="/backup/tue", metavar="DIR")
     datadir: str = opt("data directory to make; must be empty or not there", example="/var/lib/mysql", metavar="DIR")
-    mysqld: str = opt("server binary for recovery (else found on the PATH by the backup's version)", "", metavar="BIN")
     move: bool = opt("move the files of a full backup instead of copying them: the backup is used up", False)
     recover: bool = opt("run crash recovery; --no-recover leaves a crashed data directory with its redo log", True)
     force_non_empty: bool = opt("write into a directory that is not empty; existing files are never overwritten", False)
@@ -37,30 +36,10 @@ class Restore:
     owner: str = opt("owner of the files (default: mysql when root and it exists, else whoever runs this)", "",
                      metavar="USER[:GROUP]")
     parallel: int = opt("threads that write", 4, metavar="N")
-    use_memory_mb: int = opt("buffer pool for recovery (0: chosen from the redo and the machine)", 0, metavar="MB")
-    server_option: tuple[str, ...] = opt(
-        "option for the recovering server, as key files need (may be repeated)", (), metavar="NAME=VALUE",
-        example="file-key-management-filename=/etc/keys",
-    )
-    keyring: str = opt(
-        "MySQL's keyring of the source: its file, or the component's .cnf (default: where the source had it)", "",
-        example="/safe/keyring", metavar="FILE",
-    )
-    force_binary: bool = opt("let a server of another version recover this backup", False)
     defaults_file: str = opt(
         "the option file that the restored server will use: refuse when it does not fit the backup", "",
         example="/etc/my.cnf", metavar="FILE",
     )
-
-    def recovery_options(self) -> RecoveryOptions:
-        """What recovery is told."""
-        return RecoveryOptions(
-            binary=self.mysqld,
-            memory_bytes=self.use_memory_mb << 20,
-            extra=tuple("--" + o.lstrip("-") for o in self.server_option),
-            force=self.force_binary,
-            keys=KeyOptions(keyring=self.keyring),
-        )
 
     def placement(self) -> Placement:
         """Where files go. Raises UsageError on a --map that is not OLD=NEW."""
