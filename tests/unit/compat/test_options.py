@@ -106,6 +106,6 @@ def test_quicklz_is_refused_but_other_compression_is_not():
 
 def test_the_reference_page_is_what_the_declarations_say():
     page = (ROOT / "docs/reference/compat-options.md").read_text(encoding="utf-8")
-    assert page == render(), "run scripts/gen-compat-docs"
+    assert page == render(), "run scripts/gen-docs"
     for option in OPTIONS:
         assert f"`--{option.name}" in page

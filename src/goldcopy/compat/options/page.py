@@ -23,7 +23,7 @@ _SHORT = (
 )
 _INTRO = """# Options of xtrabackup, innobackupex and mariadb-backup
 
-<!-- made by scripts/gen-compat-docs from src/goldcopy/compat/options; do not edit -->
+<!-- made by scripts/gen-docs from src/goldcopy/compat/options; do not edit -->
 
 Every option of these programs is understood under the program's name:
 {names}.
