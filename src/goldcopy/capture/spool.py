@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 
+from goldcopy.errors import write_failure
 from goldcopy.formats.chunksum import CHUNK, RunningSum
 
 
@@ -20,7 +22,8 @@ class SpoolFile:
     def write(self, data: bytes | memoryview) -> None:
         """The next bytes."""
         self._sums.add(data)
-        self._out.write(data)
+        with self._writing():
+            self._out.write(data)
         self.size += len(data)
 
     def hole(self, length: int) -> None:
@@ -32,11 +35,23 @@ class SpoolFile:
 
     def finish(self) -> str:
         """All is there: flushed, not made durable. Returns its chunk sums."""
-        self._out.close()
+        with self._writing():
+            self._out.close()
         return self._sums.text()
 
     def abort(self) -> None:
         """Leave nothing of it."""
-        self._out.close()
+        with contextlib.suppress(OSError):
+            self._out.close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as e:
+            raise write_failure(
+                e, f"the redo log's temporary file in {os.path.dirname(self._path)}", full_hint="free space there",
+                hint="--tmpdir names another directory",
+            ) from e

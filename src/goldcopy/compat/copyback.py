@@ -1,7 +1,7 @@
 """``--copy-back`` and ``--move-back``: a prepared backup's files go to where a server looks for them.
 
-No file is ever overwritten. A copy that fails takes back what it copied; a move leaves every file in one of the two
-places, and the same call goes on where it stopped.
+No file is ever overwritten. A copy that fails takes back what it copied, as does a move to another file system; any
+other move leaves every file in one of the two places, and the same call goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from goldcopy.events import Emit, Note, Warn
 from goldcopy.image import osfile
 from goldcopy.restore.durable import copy_data
 from goldcopy.restore.new_key import NewMasterKey, Places
-from goldcopy.restore.unfinished import Mark
+from goldcopy.restore.unfinished import MARK_NAME, Mark
 from goldcopy.restore.unfinished import refuse as refuse_unfinished
 
 _NOT_COPIED = (CONFIG_NAME, "xtrabackup_binary", "xtrabackup_logfile", TABLESPACES_NAME, "xtrabackup_keys")
@@ -78,16 +78,18 @@ def copy_back(request: CopyBackRequest, emit: Emit, new_key: NewMasterKey | None
     home = os.path.abspath(request.target_dir)
     _refuse_unprepared(home, emit)
     plan = _plan(home, request)
-    _claim(request)
-    _refuse_taken(plan, request.move)
+    resumed = _claim(request)
+    _refuse_taken(plan, request.move, resumed)
     with _Carrier(home, request.datadir, request.move, emit) as carrier:
         for directory in _directories(home, plan, request):
             carrier.make_dir(directory)
-        first, rest = _in_order(home, plan)
+        first, rest, links = _in_order(home, plan)
         for errand in first:
             carrier.carry(errand)
         with ThreadPoolExecutor(max(1, request.parallel)) as pool:
             list(pool.map(carrier.carry, rest))
+        for errand in links:
+            carrier.carry(errand)
         if new_key is not None:
             new_key.rotate(_places(home, request), emit)
         carrier.settle()
@@ -135,8 +137,11 @@ def _kind(home: str) -> str:
     return Checkpoints.parse(read_text(os.path.join(home, find_file(home, "checkpoints")))).backup_type
 
 
-def _claim(request: CopyBackRequest) -> None:
-    """The data directory, there and empty unless the user knows better."""
+def _claim(request: CopyBackRequest) -> bool:
+    """The data directory, there and empty unless the user knows better.
+
+    Returns whether a --move-back of the same backup was cut off there.
+    """
     datadir = request.datadir
     try:
         os.makedirs(datadir, mode=0o750, exist_ok=True)
@@ -153,14 +158,27 @@ def _claim(request: CopyBackRequest) -> None:
             f"Original data directory {datadir} is not empty!",
             hint="copy back into an empty directory; --force-non-empty-directories lets other files lie there",
         )
+    home = os.path.abspath(request.target_dir)
+    return request.move and read_text(os.path.join(datadir, MARK_NAME)).startswith(f"{_words(home, move=True)}, begun ")
 
 
-def _refuse_taken(plan: list[Errand], move: bool) -> None:
-    """Nothing is begun when a place is taken, and no two files may want the same one."""
+def _words(home: str, *, move: bool) -> str:
+    return f"--{'move' if move else 'copy'}-back of {home}"
+
+
+def _refuse_taken(plan: list[Errand], move: bool, resumed: bool) -> None:
+    """Nothing is begun when a place is taken, and no two files may want the same one.
+
+    ``resumed``: whatever lies in a place is a copy that was cut off, for all places were free when that began; its
+    source is still there, and it is made again.
+    """
     seen: set[str] = set()
     for errand in plan:
-        if errand.target in seen or (os.path.lexists(errand.target) and not (move and _same(errand))):
+        taken = os.path.lexists(errand.target) and not (move and _same(errand))
+        if errand.target in seen or (taken and not resumed):
             raise TargetRefused(f"Can't create file '{errand.target}' (errno: 17 \"File exists\")")
+        if taken:
+            os.unlink(errand.target)
         seen.add(errand.target)
 
 
@@ -280,17 +298,21 @@ def _rocksdb(home: str, request: CopyBackRequest) -> Iterator[Errand]:
             yield Errand(path, os.path.join(target, os.path.relpath(path, source)))
 
 
-def _in_order(home: str, plan: list[Errand]) -> tuple[list[Errand], list[Errand]]:
-    """The originals' order: logs and undo, then the system tablespace, then all the rest."""
+def _in_order(home: str, plan: list[Errand]) -> tuple[list[Errand], list[Errand], list[Errand]]:
+    """The originals' order: logs and undo, then the system tablespace, then all the rest.
+
+    Links that say where a tablespace goes come last of all: a move that was cut off must find them when it goes on.
+    """
 
     def rank(errand: Errand) -> int:
         name = os.path.relpath(errand.source, home)
         starts = (("aria_log",), ("undo",), ("ib_logfile",), ("ibdata",))
         return next((i for i, s in enumerate(starts) if name.startswith(s)), len(starts))
 
-    ordered = sorted(plan, key=rank)
+    links = [e for e in plan if e.source.endswith(".isl")]
+    ordered = sorted((e for e in plan if not e.source.endswith(".isl")), key=rank)
     first = [e for e in ordered if rank(e) < 4]
-    return first, ordered[len(first) :]
+    return first, ordered[len(first) :], links
 
 
 def _directories(home: str, plan: list[Errand], request: CopyBackRequest) -> list[str]:
@@ -306,7 +328,7 @@ def _directories(home: str, plan: list[Errand], request: CopyBackRequest) -> lis
 
 
 class _Carrier(contextlib.AbstractContextManager["_Carrier"]):
-    """Carries files; unless ``settle`` was reached, copies (never moves) are taken back at the end.
+    """Carries files; unless ``settle`` was reached, copies (never renamed files) are taken back at the end.
 
     The data directory is marked while it is not whole.
     """
@@ -316,10 +338,11 @@ class _Carrier(contextlib.AbstractContextManager["_Carrier"]):
         self._files: list[str] = []
         self._dirs: list[str] = []
         self._used_up: list[str] = []
+        self._renamed = False
         self._settled = False
 
     def __enter__(self) -> _Carrier:
-        self._mark = Mark(self._datadir, f"--{'move' if self._move else 'copy'}-back of {self._home}")
+        self._mark = Mark(self._datadir, _words(self._home, move=self._move))
         return self
 
     def make_dir(self, path: str) -> None:
@@ -354,6 +377,7 @@ class _Carrier(contextlib.AbstractContextManager["_Carrier"]):
             if e.errno in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
                 return False
             raise
+        self._renamed = True
         os.unlink(errand.source)
         return True
 
@@ -385,9 +409,9 @@ class _Carrier(contextlib.AbstractContextManager["_Carrier"]):
         for directory in systems.values():
             osfile.sync_filesystem(directory)
         self._settled = True
-        self._mark.remove()
         for path in self._used_up:
             os.unlink(path)
+        self._mark.remove()
 
     def __exit__(self, *exc: object) -> None:
         if self._settled:
@@ -395,7 +419,7 @@ class _Carrier(contextlib.AbstractContextManager["_Carrier"]):
         for path in self._files:
             with contextlib.suppress(OSError):
                 os.unlink(path)
-        if not self._move:
+        if not self._renamed:
             self._mark.remove()
             for directory in reversed(self._dirs):
                 with contextlib.suppress(OSError):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 
+from goldcopy.errors import write_failure
 from goldcopy.image import osfile
 
 _FICLONE = 0x40049409
@@ -11,28 +14,46 @@ _PIECE_BYTES = 1 << 20
 
 
 def write_file(path: str, data: bytes | bytearray, mode: int = 0o640) -> None:
-    """Write under a temporary name, make it durable, rename it into place."""
+    """Write under a temporary name, make it durable, rename it into place. Raises NoSpace, TargetRefused."""
     temporary = path + ".goldcopy-tmp"
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-    try:
-        osfile.write_at(fd, memoryview(data), 0)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    with _whole_or_gone(temporary):
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        try:
+            osfile.write_at(fd, memoryview(data), 0)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
     os.rename(temporary, path)
     osfile.sync_directory(os.path.dirname(path))
 
 
+@contextlib.contextmanager
+def _whole_or_gone(path: str) -> Iterator[None]:
+    """Removes what could not be written. Raises NoSpace, TargetRefused, which name it."""
+    try:
+        yield
+    except OSError as e:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        raise write_failure(e, path) from e
+
+
 def replace_copy(source: str, target: str) -> None:
-    """Put a copy of ``source`` at ``target`` in one step, over whatever is there. The caller makes it durable."""
+    """Put a copy of ``source`` at ``target`` in one step, over whatever is there. The caller makes it durable.
+
+    Raises NoSpace, TargetRefused.
+    """
     temporary = target + ".goldcopy-tmp"
     copy_whole(source, temporary, durable=False)
     os.rename(temporary, target)
 
 
 def copy_whole(source: str, target: str, *, durable: bool = True) -> None:
-    """Copy a file's bytes and mode, holes as holes; blocks are shared where the file system can."""
-    with open(source, "rb", buffering=0) as src, open(target, "wb", buffering=0) as out:
+    """Copy a file's bytes and mode, holes as holes; blocks are shared where the file system can.
+
+    Raises NoSpace, TargetRefused; nothing is left of the copy then.
+    """
+    with open(source, "rb", buffering=0) as src, _whole_or_gone(target), open(target, "wb", buffering=0) as out:
         if not _clone(src.fileno(), out.fileno()):
             copy_data(src.fileno(), out.fileno())
         os.fchmod(out.fileno(), os.fstat(src.fileno()).st_mode & 0o777)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
+import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +15,7 @@ from goldcopy.compat.copyback import CopyBackRequest, copy_back
 from goldcopy.compat.ddlmarks import apply_marks
 from goldcopy.compat.decompress import DecompressRequest, decompress
 from goldcopy.compat.peerdir import parse_settings, read_peer_dir
-from goldcopy.errors import BackupInvalid, TargetRefused, Unsupported, UsageError
+from goldcopy.errors import BackupInvalid, NoSpace, TargetRefused, Unsupported, UsageError
 from goldcopy.events import silent
 from goldcopy.image.codecs import Zstd
 
@@ -72,6 +77,70 @@ def test_no_file_is_overwritten_even_in_a_directory_that_may_hold_others(tmp_pat
         assert names(data) == {"d/t.ibd"}
         assert (data / "d/t.ibd").read_text() == "mine"
         assert "ibdata1" in names(home)
+
+
+def die_at(step: int, monkeypatch: pytest.MonkeyPatch, across: bool) -> None:
+    """End this process at its so-manieth call that changes a file. ``across``: names cannot be given across."""
+    left = [step]
+
+    def counted(call: Callable[..., object]) -> Callable[..., object]:
+        def wrapped(*args: object, **rest: object) -> object:
+            left[0] -= 1
+            if not left[0]:
+                os._exit(9)
+            if across and call is link:
+                raise OSError(errno.EXDEV, "no")
+            return call(*args, **rest)
+
+        return wrapped
+
+    link = os.link
+    for name in ("link", "unlink", "open", "mkdir", "pwrite", "fsync"):
+        monkeypatch.setattr(os, name, counted(getattr(os, name)))
+
+
+@pytest.mark.parametrize("across", [False, True])
+def test_a_move_that_was_killed_anywhere_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, across: bool
+) -> None:
+    """Also where a link file says that a table lies elsewhere, and whether or not the file system is another."""
+    want = {"data/d/t.ibd": "table", "data/ibdata1": "system", "far/d/x.ibd": "x", "data/undo001": "u"}
+    for step in itertools.count(1):
+        root = tmp_path / str(step)
+        root.mkdir()
+        home = backup(root, ibdata1="system", undo001="u", **{"d__x.ibd": "x", "d__x.isl": f"{root}/far/d/x.ibd"})
+        request = CopyBackRequest(target_dir=str(home), datadir=str(root / "data"), move=True)
+        child = os.fork()
+        if not child:
+            die_at(step, monkeypatch, across)
+            copy_back(request, silent)
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if status == 0:
+            break
+        assert status == 9
+        copy_back(replace(request, force_non_empty=True), silent)
+        assert {name: (root / name).read_text() for name in want} == want
+        assert not [name for name in names(home) if name.startswith(("d/", "i", "u"))]
+    assert step > 15
+
+
+def test_a_move_to_a_full_file_system_leaves_all_in_the_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = backup(tmp_path, ibdata1="system")
+    before = names(home)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.link", lambda *_: (_ for _ in ()).throw(OSError(errno.EXDEV, "no")))
+        patch.setattr("goldcopy.compat.copyback.copy_data", full)
+        request = CopyBackRequest(target_dir=str(home), datadir=str(tmp_path / "data"), move=True)
+        with pytest.raises(NoSpace):
+            copy_back(request, silent)
+    assert (names(home), names(tmp_path / "data")) == (before, set())
+    copy_back(request, silent)
+    assert (tmp_path / "data/d/t.ibd").exists()
 
 
 def test_what_is_ours_and_what_only_tells_of_the_backup_is_not_copied(tmp_path: Path) -> None:
