@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -256,3 +260,35 @@ def test_a_command_line_that_means_another_server_is_refused(
     source = make_server(server_name)
     fail(source, lab_dir / "a", "points to nonexistent directory", f"--datadir={lab_dir}/none")
     assert "has different values" in back_up(source, lab_dir / "b", f"--datadir={lab_dir}", "--parallel=-1")
+
+
+def test_a_last_pass_that_was_cut_off_is_finished_by_the_same_command(make_server: MakeServer, lab_dir: Path) -> None:
+    """Killed, or told to end, while it looks, while the server recovers; nothing of that is left in the backup."""
+    source = make_server("mysql-8.0")
+    with_rows(source)
+    full, one = lab_dir / "full", lab_dir / "one"
+    back_up(source, full)
+    source.sql(ROWS, "FLUSH BINARY LOGS", ROWS)
+    back_up(source, one, f"--incremental-basedir={full}")
+    want = checksum(source)
+    source.stop()
+    prepare(source, full, "--apply-log-only")
+    prepare(source, full, "--apply-log-only", f"--incremental-dir={one}")
+    program = Path(sys.executable).parent / "xtrabackup"
+    command = [program, "--prepare", f"--target-dir={full}", f"--mysqld={source.mysqld}"]
+    for after_s, number in ((0.3, signal.SIGTERM), (1.2, signal.SIGKILL), (1.8, signal.SIGTERM), (1.0, signal.SIGKILL)):
+        running = subprocess.Popen(command, stderr=subprocess.PIPE)
+        time.sleep(after_s)
+        running.send_signal(number)
+        log = running.communicate()[1].decode()
+        assert running.returncode in (-number, 130, 0), log
+        assert "Traceback" not in log
+        assert number != signal.SIGTERM or not running.returncode or "the same command goes on" in log
+
+    prepare(source, full)
+
+    binlogs = [path.name for path in full.glob("binlog.0*")]
+    assert binlogs == (full / "xtrabackup_binlog_info").read_text().split()[:1]
+    copy = copied_back(source, full, lab_dir / "copy")
+    assert checksum(copy) == want
+    assert not list(copy.datadir.glob("goldcopy*"))

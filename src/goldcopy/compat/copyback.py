@@ -31,7 +31,7 @@ from goldcopy.restore.unfinished import refuse as refuse_unfinished
 _NOT_COPIED = (CONFIG_NAME, "xtrabackup_binary", "xtrabackup_logfile", TABLESPACES_NAME, "xtrabackup_keys")
 _NOT_COPIED_ENDS = ("_checkpoints", "_binlog_info")
 _NEVER = (*PACKED, ".pmap", ".tmp", ".delta", ".meta", ".goldcopy-tmp")
-_OURS = "goldcopy."
+_OURS = ("goldcopy.", "goldcopy-")
 _MYSQL_REDO = "#innodb_redo"
 
 

@@ -70,10 +70,18 @@ def run(name: str, argv: Sequence[str], environ: Mapping[str, str]) -> int:
         log.error(system_failure(e))
         return 1
     except KeyboardInterrupt as e:
-        log.error(Interrupted(f"interrupted by {e}; locks given back, nothing half-made left"))
+        log.error(Interrupted(f"interrupted by {e}", hint=_after_interrupt(program)))
         return Interrupted.exit_status
     finally:
         signals.ignore()
+
+
+def _after_interrupt(program: Program) -> str:
+    if _may_prepare(program.args):
+        return "the backup may be half prepared: the same command goes on"
+    if any(word.replace("_", "-").startswith("--move") for word in program.args):
+        return "the same command goes on, with --force-non-empty-directories"
+    return "locks were given back, and nothing half-made is left"
 
 
 # -- the command line -----------------------------------------------------------------------
@@ -191,6 +199,8 @@ def _dispatch(mode: str, program: Program, settings: Settings, log: Log) -> int:
     if settings.number("open-files-limit"):
         _raise_open_files(settings.number("open-files-limit"), log)
     _ACTIONS[mode](program, settings, log)
+    # a signal from here on changes nothing: neither what was done nor what is said of it
+    signals.ignore()
     log.completed()
     return 0
 

@@ -112,7 +112,7 @@ def read_peer_dir(directory: str) -> PeerDir:
     info = Info.parse(read_text(os.path.join(home, info_name))) if info_name else Info()
     manifest = load(home) if os.path.exists(os.path.join(home, MANIFEST_NAME)) else None
     version = _version(home, info, manifest, name)
-    family = _family(home, version, manifest)
+    family = _family(home, version, info, manifest)
     settings = parse_settings(read_text(os.path.join(home, CONFIG_NAME)))
     return PeerDir(home, name, checkpoints, family, version, peer_of(family, version), info, settings, manifest)
 
@@ -137,12 +137,17 @@ def _creator_version(home: str) -> str:
     return creator.removeprefix("Backup ") + "-MariaDB" if creator.startswith("Backup ") else ""
 
 
-def _family(home: str, version: str, manifest: Manifest | None) -> Family:
-    """Raises Unsupported for a MySQL backup that is not ours."""
+def _family(home: str, version: str, info: Info, manifest: Manifest | None) -> Family:
+    """Raises Unsupported for a MySQL backup that is not ours, BackupInvalid for one of ours that is not whole."""
     if manifest is not None:
         return manifest.server.family
     if "mariadb" in version.lower():
         return "mariadb"
+    if info.tool_version.startswith("goldcopy"):
+        raise BackupInvalid(
+            f"{home} is not whole: {MANIFEST_NAME}, the last file of a backup, is missing",
+            hint="the stream or the copy that it came by was cut short: copy it again from its source",
+        )
     raise Unsupported(
         f"{home} was taken by Percona XtraBackup (of MySQL {version}): its redo log is in a form of its own,"
         " which only that program applies",

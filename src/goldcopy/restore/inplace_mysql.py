@@ -7,6 +7,7 @@ must not be written again, since pages may be newer than its end by then. A mark
 from __future__ import annotations
 
 import os
+import re
 
 import msgspec
 
@@ -37,6 +38,7 @@ PEER_REDO_NAME = "xtrabackup_logfile"
 RECOVERING_NAME = "goldcopy.recovering"
 _LOG_NAME = "goldcopy-recovery.log"
 _KEPT = ".goldcopy-kept"
+_NUMBERED = re.compile(r"\.\d{6,}")
 
 
 def take_over(directory: str, newest: Manifest) -> None:
@@ -89,9 +91,14 @@ def _set_aside(directory: str, names: tuple[str, ...]) -> None:
 
 
 def _put_back(directory: str, names: tuple[str, ...]) -> None:
+    """Other binlogs go: those of recoveries that were cut off, and what an increment has succeeded."""
     for path in (os.path.join(directory, name) for name in names):
         if os.path.exists(path + _KEPT):
             os.replace(path + _KEPT, path)
+    base = names[0].rpartition(".")[0] if names else ""
+    for name in os.listdir(directory) if base else ():
+        if name not in names and _NUMBERED.fullmatch(name.removeprefix(base)):
+            os.unlink(os.path.join(directory, name))
 
 
 def _begin(directory: str, manifest: Manifest, options: RecoveryOptions, emit: Emit) -> None:

@@ -207,6 +207,12 @@ def test_a_mysql_backup_of_xtrabackup_is_refused_with_what_to_do(tmp_path: Path)
     assert "XtraBackup" in refusal.value.hint
 
 
+def test_a_backup_of_ours_that_was_cut_short_is_not_taken_for_anothers(tmp_path: Path) -> None:
+    home = backup(tmp_path, xtrabackup_info="server_version = 8.0.45\ntool_version = goldcopy 0.1.0\n")
+    with pytest.raises(BackupInvalid, match="not whole"):
+        read_peer_dir(str(home))
+
+
 def test_settings_are_those_of_the_servers_group() -> None:
     text = '# c\n[client]\nuser=x\n[mysqld]\ninnodb-page-size=4096\nplugin_dir="/p q"\nskip_x\n\n[other]\na=1\n'
     assert parse_settings(text) == (("innodb_page_size", "4096"), ("plugin_dir", "/p q"), ("skip_x", "1"))
