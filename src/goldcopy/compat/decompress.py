@@ -48,6 +48,8 @@ def decompress(request: DecompressRequest, emit: Emit) -> int:
     library is missing), TargetRefused when another file has the plain one's name, NoSpace. What was begun leaves no
     trace.
     """
+    if not os.path.isdir(request.directory):
+        raise UsageError(f"there is no directory {request.directory}", hint="--target-dir is the directory of a backup")
     jobs = list(_jobs(request, emit))
     with ThreadPoolExecutor(max(1, request.parallel)) as pool:
         for job in pool.map(lambda job: _do(job, request, emit), jobs):

@@ -221,7 +221,7 @@ def _backup(program: Program, settings: Settings, log: Log) -> None:
     from goldcopy.compat.innobackupex import backup_dir, with_base
 
     if settings.face.positional:
-        log.note("innobackupex: Starting the backup operation")
+        log.note("Starting the backup operation")
     settings = with_base(settings)
     backup(settings, Call(program.tool, backup_dir(settings), program.environ), log)
 

@@ -101,6 +101,11 @@ def to_lsn(session: Session, peer: Peer, *, name: str = "", uuid: str = "") -> i
     Raises BackupInvalid when the history has none.
     """
     column, wanted = ("uuid", uuid) if uuid else ("name", name)
+    if not _column_type(session, peer, column):
+        raise BackupInvalid(
+            f"Error while attempting to find history record for {column} {wanted}: there is no {table(peer)}",
+            hint="take the backup that increments are to start from with --history",
+        )
     lsn = session.value(
         f"SELECT innodb_to_lsn FROM {table(peer)} WHERE {column} = {quoted(wanted)}"
         " AND innodb_to_lsn IS NOT NULL ORDER BY innodb_to_lsn DESC LIMIT 1"

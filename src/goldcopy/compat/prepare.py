@@ -69,6 +69,8 @@ def prepare(request: PrepareRequest, emit: Emit) -> PeerDir:
     a kill, the same call may be made again.
     """
     target = read_peer_dir(request.target_dir)
+    if request.export and request.apply_log_only:
+        raise UsageError("--export and --apply-log-only are mutually exclusive", hint="--export the last pass only")
     refuse_incremental(target)
     refuse_packed(target.directory)
     increment = read_peer_dir(request.incremental_dir) if request.incremental_dir else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from goldcopy.errors import UsageError
 from goldcopy.formats import Family
 from goldcopy.formats.innodb.page import geometry, is_unwritten
 
@@ -14,7 +15,12 @@ _FIRST_PAGE_BYTES = 65536
 
 
 def stats(directory: str, family: Family = "mysql") -> Iterator[str]:
-    """One line a tablespace: name, id, page size, pages, bytes on disk; a total at the end."""
+    """One line a tablespace: name, id, page size, pages, bytes on disk; a total at the end.
+
+    Raises UsageError when there is no such directory.
+    """
+    if not os.path.isdir(directory):
+        raise UsageError(f"there is no directory {directory}", hint="--datadir or --target-dir names one")
     files = pages = size = 0
     for path in _spaces(directory):
         with open(os.path.join(directory, path), "rb") as f:

@@ -444,6 +444,8 @@ def settle(directory: str) -> None:
     An extraction by another program (``mbstream``) leaves the list in the directory: call this before the manifest
     is used. May be called again after it was interrupted. Raises BackupInvalid when the list is damaged.
     """
+    if not os.path.isdir(directory):
+        return
     with _Tree(directory) as tree, _writing(directory):
         changes = _change_list(tree, CHANGES_NAME)
         if changes is not None:

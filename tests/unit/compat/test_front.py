@@ -110,6 +110,15 @@ def test_printing_parameters_is_a_success_to_mariadbs_people_only(
     assert capsys.readouterr().err.endswith("completed OK!\n") == said
 
 
+@pytest.mark.parametrize("mode", ["--decompress", "--stats"])
+def test_a_directory_that_is_not_there_is_no_success(
+    mode: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("xtrabackup", "--no-defaults", mode, f"--target-dir={tmp_path}/x") == 1
+    assert f"there is no directory {tmp_path}/x" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
 def test_print_defaults_and_print_param_answer_on_stdout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cnf = tmp_path / "my.cnf"
     cnf.write_text("[mysqld]\ndatadir=/data\n[client]\npassword=secret\n")

@@ -108,15 +108,17 @@ def test_text_cannot_leave_its_quotes():
 
 
 def test_the_base_of_an_increment_by_name_and_by_uuid():
-    server = Server(4711)
+    server = Server("varchar(255)", 4711)
     assert to_lsn(server, NEW, name="weekly") == 4711
-    assert "name = 'weekly'" in server.said[0]
-    assert "ORDER BY innodb_to_lsn DESC LIMIT 1" in server.said[0]
-    server = Server(b"12")
+    assert "name = 'weekly'" in server.said[1]
+    assert "ORDER BY innodb_to_lsn DESC LIMIT 1" in server.said[1]
+    server = Server("varchar(40)", b"12")
     assert to_lsn(server, PXB, uuid="u-1") == 12
-    assert "uuid = 'u-1'" in server.said[0]
+    assert "uuid = 'u-1'" in server.said[1]
 
 
 def test_an_unknown_series_is_an_error_and_not_a_full_backup():
     with pytest.raises(BackupInvalid, match="history record"):
+        to_lsn(Server("varchar(255)", None), NEW, name="nightly")
+    with pytest.raises(BackupInvalid, match="there is no mysql.mariadb_backup_history"):
         to_lsn(Server(None), NEW, name="nightly")

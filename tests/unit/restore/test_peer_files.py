@@ -15,6 +15,7 @@ from goldcopy.compat.copyback import CopyBackRequest, copy_back
 from goldcopy.compat.ddlmarks import apply_marks
 from goldcopy.compat.decompress import DecompressRequest, decompress
 from goldcopy.compat.peerdir import parse_settings, read_peer_dir
+from goldcopy.compat.prepare import PrepareRequest, prepare
 from goldcopy.errors import BackupInvalid, NoSpace, TargetRefused, Unsupported, UsageError
 from goldcopy.events import silent
 from goldcopy.image.codecs import Zstd
@@ -211,6 +212,15 @@ def test_a_backup_of_ours_that_was_cut_short_is_not_taken_for_anothers(tmp_path:
     home = backup(tmp_path, xtrabackup_info="server_version = 8.0.45\ntool_version = goldcopy 0.1.0\n")
     with pytest.raises(BackupInvalid, match="not whole"):
         read_peer_dir(str(home))
+
+
+def test_nothing_is_exported_before_the_last_pass(tmp_path: Path) -> None:
+    """It would start a server on what is not recovered."""
+    home = backup(tmp_path, xtrabackup_info="server_version = 10.11.2-MariaDB\n")
+    before = names(home)
+    with pytest.raises(UsageError, match="mutually exclusive"):
+        prepare(PrepareRequest(target_dir=str(home), export=True, apply_log_only=True), silent)
+    assert names(home) == before
 
 
 def test_settings_are_those_of_the_servers_group() -> None:
