@@ -72,6 +72,8 @@ def recover_in_place(directory: str, options: RecoveryOptions, emit: Emit, *, de
     if decide_xa:
         _run_again(directory, manifest, options, emit, decide_xa=True)
     _put_back(directory, binlog)
+    if manifest.state != "prepared":
+        _remove_other_binlogs(directory, binlog)
     finished = msgspec.structs.replace(resum(manifest, directory), state="prepared", binlog_tail=0)
     write_file(os.path.join(directory, MANIFEST_NAME), dump(finished))
     if os.path.exists(mark):
@@ -91,10 +93,15 @@ def _set_aside(directory: str, names: tuple[str, ...]) -> None:
 
 
 def _put_back(directory: str, names: tuple[str, ...]) -> None:
-    """Other binlogs go: those of recoveries that were cut off, and what an increment has succeeded."""
     for path in (os.path.join(directory, name) for name in names):
         if os.path.exists(path + _KEPT):
             os.replace(path + _KEPT, path)
+
+
+def _remove_other_binlogs(directory: str, names: tuple[str, ...]) -> None:
+    """Those of recoveries that were cut off, and what an increment has succeeded. Nobody has run a server of his own
+    on what was not recovered yet.
+    """
     base = names[0].rpartition(".")[0] if names else ""
     for name in os.listdir(directory) if base else ():
         if name not in names and _NUMBERED.fullmatch(name.removeprefix(base)):
