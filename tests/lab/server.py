@@ -43,9 +43,11 @@ def scratch() -> Path:
 
 
 def free_port() -> int:
-    """A port of our range that nobody listens on."""
+    """A port of our range that nobody listens on; of tests in parallel each has its share of the range."""
     low, high = map(int, PORTS.split("-"))
-    for port in random.SystemRandom().sample(range(low, high + 1), high + 1 - low):
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports = range(low + worker, high + 1, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+    for port in random.SystemRandom().sample(ports, len(ports)):
         with socket.socket() as s:
             try:
                 s.bind(("127.0.0.1", port))

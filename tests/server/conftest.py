@@ -12,12 +12,21 @@ import pytest
 from lab import catalogue, fetch
 from lab.server import LabServer, kill_all, scratch
 
+_NAMES = {server.name for server in catalogue.SERVERS}
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything below this folder needs a server."""
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Everything below this folder needs a server. Run in parallel, a file's tests on one server stay together."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.server)
+            if config.pluginmanager.hasplugin("xdist"):
+                item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{_server_of(item)}"))
+
+
+def _server_of(item: pytest.Item) -> str:
+    values = item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
+    return next((value for value in values if isinstance(value, str) and value in _NAMES), "any")
 
 
 @pytest.fixture
