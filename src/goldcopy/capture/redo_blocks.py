@@ -34,6 +34,7 @@ from goldcopy.formats.redo.blocks import (
     ceiling,
     floor,
     found_number,
+    mariadb_encrypted,
     used_bytes,
 )
 from goldcopy.formats.redo.layout import newest
@@ -170,6 +171,19 @@ class CircularSource(BlockSource):
         if is_mariadb(self._layout.header(self._header_block()).format):
             return b""
         return super().exact_last_block(end)
+
+    @alone
+    def idle_end(self, checkpoint: Checkpoint) -> Lsn:
+        """See ``RedoSource.idle_end``: in the first block that is not full, or where no next block stands."""
+        if mariadb_encrypted(self._header_block()):
+            return super().idle_end(checkpoint)
+        for lsn in range(floor(checkpoint.lsn), floor(checkpoint.lsn) + self.capacity, BLOCK):
+            block = self._raw(lsn, lsn + BLOCK)
+            if self._blocks.first_bad(block, lsn) is not None:
+                return Lsn(max(checkpoint.lsn, lsn))
+            if used_bytes(block) < BLOCK:
+                return Lsn(max(checkpoint.lsn, lsn + used_bytes(block)))
+        return super().idle_end(checkpoint)
 
     def refresh(self) -> None:
         """Nothing to do: these servers replace their log only when they start."""

@@ -224,7 +224,8 @@ _LAST_BINLOG_OLD = re.compile(
 _SCANNED = re.compile(r"Doing recovery: scanned up to log sequence number (?P<lsn>\d+)")
 
 # Without a line of its own for the end of the scan: InnoDB starts to write where the scan ended
-_STARTED = re.compile(r"InnoDB: .*started; log sequence number (?P<lsn>\d+)")
+# A log of another size than the server's own is read to its end and replaced; "started" may tell an earlier LSN then
+_STARTED = re.compile(r"InnoDB: (?:.*started; log sequence number |Resizing redo log from .*; LSN=)(?P<lsn>\d+)")
 
 # Relay logs are no part of a backup: the server misses them and says so, whatever --skip-replica-start says
 _NO_RELAY_LOG = (
@@ -254,8 +255,8 @@ def log_errors(plan: RecoveryPlan, text: str) -> list[str]:
 
 def recovered_lsn(plan: RecoveryPlan, text: str) -> Lsn | None:
     """The LSN at which the server's scan of the redo log ended; None when its log does not tell."""
-    found = [m["lsn"] for m in plan.reached.finditer(text)]
-    return Lsn(int(found[-1])) if found else None
+    found = [int(m["lsn"]) for m in plan.reached.finditer(text)]
+    return Lsn(max(found)) if found else None
 
 
 def recovered_binlog(plan: RecoveryPlan, text: str) -> tuple[str, int]:

@@ -199,6 +199,22 @@ def test_circular_blocks_of_a_later_round_are_an_overrun_at_once(tmp_path: Path)
         assert time.monotonic() - before < 1
 
 
+@pytest.mark.parametrize(("full", "used", "end"), [(3, 200, 3 * 512 + 200), (3, 0, 3 * 512), (0, 90, 100)])
+def test_circular_blocks_that_no_server_writes_end_where_they_do(
+    tmp_path: Path, full: int, used: int, end: int
+) -> None:
+    """The server runs without InnoDB: whole blocks, then one that is not full, or what an earlier round left."""
+    point = bytearray(512)
+    struct.pack_into(">QQQ", point, 0, 3, START + 100, 2048 + 100)
+    log = header(0x50485953, START) + sealed(point) + bytes(1024)
+    blocks = [block(START + i * 512) for i in range(full)]
+    blocks += [block(START + full * 512, used)] if used else []
+    blocks += [block(START - 50 * 512)] * 4
+    (tmp_path / "ib_logfile0").write_bytes(log + b"".join(blocks))
+    with open_source(str(tmp_path), "mariadb") as source:
+        assert source.idle_end(source.checkpoint()) == START + end
+
+
 def test_a_stream_is_read_around_the_end_of_its_file(tmp_path: Path) -> None:
     content = random.Random(1).randbytes(700)
     stream_log(tmp_path / "ib_logfile0", 20000, 1000, content, 20800, checkpoint=20800)

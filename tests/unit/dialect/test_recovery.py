@@ -74,6 +74,10 @@ MYSQL_LOG = "[Note] [MY-012532] [InnoDB] Doing recovery: scanned up to log seque
 MARIADB105_LOG = """[Note] InnoDB: Starting crash recovery from checkpoint LSN=45079,45079
 [Note] InnoDB: 10.5.23 started; log sequence number 54956; transaction id 73
 """
+MARIADB105_RESIZED = """[Note] InnoDB: Resizing redo log from 2560 to 8388608 bytes; LSN=48152
+[Note] InnoDB: New log file created, LSN=48152
+[Note] InnoDB: 10.5.23 started; log sequence number 48140; transaction id 26
+"""
 
 
 @pytest.mark.parametrize(
@@ -83,6 +87,7 @@ MARIADB105_LOG = """[Note] InnoDB: Starting crash recovery from checkpoint LSN=4
         ("5.6.24", MYSQL56_LOG, 1662569, ("binlog.000004", 4842)),
         ("9.7.4", MYSQL_LOG, 19582047, ("", 0)),
         ("10.5.23-MariaDB", MARIADB105_LOG, 54956, ("", 0)),
+        ("10.5.23-MariaDB", MARIADB105_RESIZED, 48152, ("", 0)),
         ("9.7.4", "nothing of use", None, ("", 0)),
     ],
 )
