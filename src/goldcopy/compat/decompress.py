@@ -14,10 +14,10 @@ from goldcopy.events import Emit, Note
 from goldcopy.formats.xbcrypt import Cipher
 from goldcopy.image import osfile
 from goldcopy.image.codecs import PIECE_BYTES, Unwrapper, split
+from goldcopy.image.holes import punch_compressed_pages
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9@#_./-]+\Z")
 _WORKING = ".goldcopy-tmp"
-_BLANK = bytes(PIECE_BYTES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,15 +99,14 @@ def _pieces(job: _Job, request: DecompressRequest) -> Iterator[bytes]:
 
 def _unwrap(job: _Job, request: DecompressRequest) -> None:
     working = job.plain + _WORKING
-    out = os.open(working, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+    out = os.open(working, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
     try:
         size = 0
         for piece in _pieces(job, request):
-            # blanks stay holes: a table with compressed pages was sparse
-            if piece != _BLANK[: len(piece)]:
-                osfile.write_at(out, memoryview(piece), size, osfile.WRITE_BYTES)
+            osfile.write_at(out, memoryview(piece), size, osfile.WRITE_BYTES)
             size += len(piece)
         os.ftruncate(out, size)
+        punch_compressed_pages(out, job.plain)
         os.fsync(out)
         os.rename(working, job.plain)
         osfile.sync_directory(os.path.dirname(job.plain))

@@ -24,6 +24,7 @@ from goldcopy.errors import BackupInvalid, GoldcopyError, TargetRefused, write_f
 from goldcopy.formats import tarstream, xbcrypt, xbstream
 from goldcopy.image import codecs, osfile
 from goldcopy.image.channel import Source
+from goldcopy.image.holes import punch_compressed_pages
 from goldcopy.image.stream import CHANGES_NAME, ChangeList
 
 FILE_MODE, DIR_MODE = 0o640, 0o700
@@ -180,6 +181,8 @@ class _Out:
         with _writing(self._what), self._tree.parent(self.plain) as (fd, name):
             if os.fstat(self._fd).st_size < size:
                 os.ftruncate(self._fd, size)
+            if self._unwrap is not None:
+                punch_compressed_pages(self._fd, self.plain)
             self._close()
             _move(self._temporary, fd, name, fd, self._what)
         return size

@@ -17,9 +17,9 @@ from goldcopy.errors import DISK_FULL, BackupInvalid, write_failure
 from goldcopy.events import Emit, Note, Progress, Warn
 from goldcopy.formats.delta import read_header
 from goldcopy.image import osfile
+from goldcopy.image.holes import punch_tails
 from goldcopy.restore.durable import replace_copy
 from goldcopy.restore.first_page import INITIAL_PAGES, first_page
-from goldcopy.restore.holes import punch_tails
 
 _NO_ID = 0
 _SPACE_ID_AT, _SIZE_AT = 34, 46

@@ -120,8 +120,10 @@ def keys_of(image: Image, options: KeyOptions, binary: str) -> tuple[Key, ...]:
     """
     wanted = needed(image) if image.newest.server.family == "mysql" else ()
     given = options.keyring or options.phrase
-    if not wanted or (not given and _elsewhere(image.newest.server)):
+    if not given and _elsewhere(image.newest.server):
         return ()
+    if not wanted:
+        return _at_hand(image, options, binary)
     objections = []
     for place in _places(image, options, binary):
         try:
@@ -137,6 +139,16 @@ def keys_of(image: Image, options: KeyOptions, binary: str) -> tuple[Key, ...]:
         hint="name a keyring that has it, of the time of the backup or later: --keyring FILE (xtrabackup:"
         " --keyring-file-data or --component-keyring-config, or --transition-key); nothing was changed yet",
     )
+
+
+def _at_hand(image: Image, options: KeyOptions, binary: str) -> tuple[Key, ...]:
+    """The keys of a server whose pages need none. Its redo may: a new table's page 0 is written some time later."""
+    for place in _places(image, options, binary) if image.newest.master_key else ():
+        with contextlib.suppress(KeyMissing):
+            found = place()
+            if image.newest.master_key in {k.name for k in found.keys}:
+                return found.keys
+    return ()
 
 
 def _refuse_unfit(found: _Found, image: Image, wanted: Sequence[Wrapped]) -> None:

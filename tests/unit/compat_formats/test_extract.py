@@ -186,6 +186,14 @@ def test_decompressed_and_decrypted_on_the_way(tmp_path, parallel):
     assert "db/b.ibd.lz4" not in tree(tmp_path / "wrong")
 
 
+def test_holes_of_compressed_pages_come_back_when_the_stream_had_none(tmp_path):
+    pages = bytes([1]) * 16384 + b"c" * 24 + (14).to_bytes(2, "big") + b"c" * 100 + bytes(16384 - 126)
+    whole = pages[:54] + bytes(4) + pages[58:]
+    read(file("t.ibd.zst", codecs.Zstd().encode(whole)), tmp_path, decompress=True)
+    assert (tmp_path / "t.ibd").read_bytes() == whole
+    assert (tmp_path / "t.ibd").stat().st_blocks * 512 == 16384 + 4096
+
+
 def test_compressed_data_that_end_early_are_found_at_the_end_of_the_file(tmp_path):
     data = codecs.Zstd().encode(b"pages " * 30000)
     with pytest.raises(BackupInvalid, match="cut short"):

@@ -121,6 +121,14 @@ def test_all_of_the_keyring_is_lent_when_it_has_what_is_needed(tmp_path: Path) -
     assert keys_of(full(tmp_path / "a"), ring(tmp_path, key(1), other), "") == (key(1), other)
 
 
+def test_keys_are_lent_for_the_redo_of_a_table_whose_pages_are_not_written_yet(tmp_path: Path) -> None:
+    image = Image((member(tmp_path / "a", "full", space("full", flags=0), newest=name(2)),))
+    assert keys_of(image, ring(tmp_path, key(1), key(2)), "") == (key(1), key(2))
+    assert keys_of(image, ring(tmp_path, key(1)), "") == (), "nothing tells that any is needed"
+    never = Image((member(tmp_path / "b", "full", space("full", flags=0)),))
+    assert keys_of(never, ring(tmp_path, key(1), key(2)), "") == ()
+
+
 @pytest.mark.parametrize(
     ("keys", "said"),
     [

@@ -82,6 +82,7 @@ OPTIONS: tuple[Option, ...] = (
         "A keyring file, of the plugin or the component: the source's with --prepare, the restored server's with"
         " --generate-new-master-key. It is read only; the recovering server is lent a copy.",
         arg=Arg.OPTIONAL,
+        server=True,
     ),
     valued(
         "component-keyring-config",

@@ -27,6 +27,9 @@ _FULL_CRC32_MARK = 1 << 4
 _MARIADB_PAGE_COMPRESSED = 1 << 16
 _MYSQL_ENCRYPTED = 1 << 13
 _MYSQL_KNOWN_FLAGS = (1 << 15) - 1
+# fil0fil.h, fil0types.h: FIL_PAGE_COMPRESSED and ..._AND_ENCRYPTED; FIL_PAGE_PAGE_COMPRESSED and ..._ENCRYPTED
+_COMPRESSED_TYPES = frozenset({14, 16, 34354, 37401})
+_FULL_CRC32_COMPRESSED = 1 << 15
 _MARIADB_CRYPT_MAGIC = b"s\x0e\x0cREt"
 _DOUBLEWRITE_MAGIC = 536853855
 
@@ -104,6 +107,16 @@ def mariadb_key_id(page0: bytes | memoryview) -> int:
     if not _mariadb_encrypted(data):
         return 0
     return u32(data, data.find(_MARIADB_CRYPT_MAGIC) + 28)
+
+
+def is_full_crc32(page0: bytes | memoryview) -> bool:
+    """Whether a tablespace is of MariaDB's form ``full_crc32``."""
+    return bool(u32(page0, _FLAGS_AT) & _FULL_CRC32_MARK)
+
+
+def is_compressed_page(page_type: int, *, full_crc32: bool) -> bool:
+    """Whether a page is compressed as a whole, by its type: MySQL's COMPRESSION, MariaDB's PAGE_COMPRESSED."""
+    return bool(page_type & _FULL_CRC32_COMPRESSED) if full_crc32 else page_type in _COMPRESSED_TYPES
 
 
 def is_unwritten(page0: bytes | memoryview) -> bool:
