@@ -7,14 +7,17 @@ no GoldcopyError: code that expects one of those, and goes on without what faile
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 _AGAIN_S = 0.05
 _ENTER_S = 2.0
 """An ``__enter__`` that takes longer waits for something; then it gives back by itself what it has taken."""
 _CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_AT_ONCE: list[Callable[[], None]] = []
 
 
 def catch() -> None:
@@ -27,6 +30,19 @@ def catch() -> None:
             signal.signal(number, _first)
 
 
+@contextlib.contextmanager
+def at_once(action: Callable[[], None]) -> Iterator[None]:
+    """Within the block the first signal runs ``action``, whatever is being given back: to end another thread's wait.
+
+    It runs within a signal handler: it must not wait for a lock, and not raise.
+    """
+    _AT_ONCE.append(action)
+    try:
+        yield
+    finally:
+        _AT_ONCE.remove(action)
+
+
 def ignore() -> None:
     """All is done: nothing is to be interrupted any more, not even the interpreter on its way out."""
     for number in _CAUGHT:
@@ -35,6 +51,8 @@ def ignore() -> None:
 
 def _first(number: int, frame: FrameType | None) -> None:
     ignore()
+    for action in list(_AT_ONCE):
+        action()
     name = signal.Signals(number).name
     patience_ends = time.monotonic() + _ENTER_S
 

@@ -6,6 +6,8 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -256,3 +258,26 @@ def test_a_killed_restore_leaves_a_target_that_does_not_look_whole(source, place
     shutil.rmtree(place / "r")
     program.run(*command)
     assert not (place / "r" / "goldcopy.unfinished").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stream_whose_reader_takes_nothing_can_be_ended(source: LabServer, place: Path, number: signal.Signals):
+    """Its threads wait in writes that no signal reaches, and DDL waits for the backup."""
+    reading, writing = os.pipe()
+    program = Path(sys.executable).parent / ("mariabackup" if source.mariadb else "xtrabackup")
+    command = [program, "--no-defaults", "--backup", "--stream=xbstream", "--parallel=3", "--user=root"]
+    running = subprocess.Popen([*command, f"--socket={source.socket}"], stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    try:
+        assert os.read(reading, 1)
+        time.sleep(1)
+        assert running.poll() is None
+        running.send_signal(number)
+        log = running.communicate(timeout=20)[1].decode()
+    finally:
+        running.kill()
+        os.close(reading)
+    assert running.returncode == 130, log
+    assert "interrupted" in log
+    assert "completed OK!" not in log
+    source.sql("CREATE DATABASE afterwards", "DROP DATABASE afterwards")

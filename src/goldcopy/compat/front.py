@@ -65,7 +65,7 @@ def run(name: str, argv: Sequence[str], environ: Mapping[str, str]) -> int:
         return e.exit_status
     except GoldcopyError as e:
         log.error(e)
-        return 1
+        return e.exit_status if isinstance(e, Interrupted) else 1
     except OSError as e:
         log.error(system_failure(e))
         return 1

@@ -15,7 +15,7 @@ from goldcopy.dialect.peers import Peer
 from goldcopy.errors import GoldcopyError, UsageError
 from goldcopy.formats.xbcrypt import Cipher
 from goldcopy.image import codecs
-from goldcopy.image.channel import Channel, fifo_channels
+from goldcopy.image.channel import Channel, fifo_channels, interruptible
 from goldcopy.image.directory import DirectorySink
 from goldcopy.image.extract import extract
 from goldcopy.image.sink import Sink, Sizes
@@ -126,11 +126,13 @@ def _check_stream(settings: Settings, stream: str) -> None:
 def _outputs(settings: Settings, target_dir: str) -> Iterator[list[Channel]]:
     count = settings.number("fifo-streams")
     if count <= 1:
-        yield [Channel(_STDOUT, "standard output")]
+        channels = [Channel(_STDOUT, "standard output")]
+        with interruptible(channels):
+            yield channels
         return
     directory = settings.text("fifo-dir") or target_dir
     os.makedirs(directory, exist_ok=True)
-    with fifo_channels(directory, count, settings.number("fifo-timeout")) as channels:
+    with fifo_channels(directory, count, settings.number("fifo-timeout")) as channels, interruptible(channels):
         yield channels
 
 

@@ -9,12 +9,15 @@ import contextlib
 import errno
 import fcntl
 import os
+import socket
+import stat
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import IO
 
-from goldcopy.errors import GoldcopyError, TargetRefused, write_failure
+from goldcopy import signals
+from goldcopy.errors import GoldcopyError, Interrupted, TargetRefused, write_failure
 from goldcopy.formats import Bytes
 
 PIPE_BYTES = 256 << 10
@@ -33,6 +36,8 @@ def _widen(fd: int) -> None:
 
 
 def _failure(e: OSError, what: str) -> GoldcopyError:
+    if e.errno == errno.EAGAIN:
+        return Interrupted(f"interrupted while the reader of {what} took nothing")
     if e.errno == errno.EPIPE:
         return TargetRefused(
             f"cannot write {what}: its reader is gone", hint="look at the messages of the program that reads the stream"
@@ -64,7 +69,7 @@ class Channel:
             _widen(self._fd)
 
     def write(self, *parts: Bytes) -> None:
-        """Write the parts of one chunk, all of them. Raises NoSpace, TargetRefused."""
+        """Write the parts of one chunk, all of them. Raises NoSpace, TargetRefused; Interrupted after ``give_up``."""
         with self._lock:
             try:
                 if self._file is not None:
@@ -76,6 +81,27 @@ class Channel:
             except OSError as e:
                 raise _failure(e, self._name) from e
 
+    def give_up(self) -> None:
+        """Wait for the reader no more, in no thread: writing what it does not take at once fails from now on.
+
+        Takes no lock, for signal handlers.
+        """
+        with contextlib.suppress(OSError):
+            mode = os.fstat(self._fd).st_mode
+            if stat.S_ISSOCK(mode):
+                with socket.socket(fileno=os.dup(self._fd)) as out:
+                    out.shutdown(socket.SHUT_WR)
+            elif stat.S_ISFIFO(mode):
+                os.set_blocking(self._fd, False)
+                # who waits already is woken by more room (fs/pipe.c, pipe_resize_ring), and sees it then
+                fcntl.fcntl(self._fd, fcntl.F_SETPIPE_SZ, 2 * fcntl.fcntl(self._fd, fcntl.F_GETPIPE_SZ))
+
+    def wait_again(self) -> None:
+        """After ``give_up``: a pipe is as it was, for it may be shared with other programs."""
+        with contextlib.suppress(OSError):
+            if stat.S_ISFIFO(os.fstat(self._fd).st_mode):
+                os.set_blocking(self._fd, True)
+
     def _writev(self, parts: list[memoryview]) -> None:
         while parts:
             done = os.writev(self._fd, parts)
@@ -83,6 +109,22 @@ class Channel:
                 done -= len(parts.pop(0))
             if done:
                 parts[0] = parts[0][done:]
+
+
+@contextlib.contextmanager
+def interruptible(channels: Sequence[Channel]) -> Iterator[None]:
+    """Within the block the first signal ends all waiting for the streams' readers, in whatever thread."""
+
+    def give_up() -> None:
+        for channel in channels:
+            channel.give_up()
+
+    with signals.at_once(give_up):
+        try:
+            yield
+        finally:
+            for channel in channels:
+                channel.wait_again()
 
 
 class Source:

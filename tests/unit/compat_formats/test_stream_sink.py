@@ -5,16 +5,21 @@ from __future__ import annotations
 import io
 import os
 import random
+import signal
+import socket
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from goldcopy.errors import BackupInvalid, TargetRefused
+from goldcopy import signals
+from goldcopy.errors import BackupInvalid, GoldcopyError, Interrupted, TargetRefused
 from goldcopy.formats import chunksum, xbstream
 from goldcopy.formats.innodb.page import geometry
 from goldcopy.image import codecs
+from goldcopy.image.channel import Channel, interruptible
 from goldcopy.image.directory import DirectorySink
 from goldcopy.image.extract import extract
 from goldcopy.image.manifest import MANIFEST_NAME
@@ -302,3 +307,42 @@ def test_two_streams_share_the_files(tmp_path):
     assert tree(tmp_path)["t9"] == noise(16384, 0)
     assert tree(tmp_path)["t0"] == noise(16384, 1)
     assert all(len(o.getvalue()) > 30000 for o in outs)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_a_reader_that_takes_nothing_is_not_waited_for_after_a_signal(kind: str) -> None:
+    """In another thread, too, which no signal reaches."""
+    if kind == "pipe":
+        reading, writing = os.pipe()
+    else:
+        reading, writing = (end.detach() for end in socket.socketpair())
+    channel, failed = Channel(writing), []
+
+    def write() -> None:
+        try:
+            channel.write(bytes(8 << 20))
+        except GoldcopyError as e:
+            failed.append(e)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    signals.catch()
+    try:
+        with interruptible([channel]):
+            thread = threading.Thread(target=write)
+            thread.start()
+            time.sleep(0.2)
+            assert thread.is_alive()
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(5)
+            thread.join(5)
+            assert not thread.is_alive()
+        assert failed
+        assert isinstance(failed[0], Interrupted) == (kind == "pipe")
+        assert os.get_blocking(writing)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(reading)
+        os.close(writing)
