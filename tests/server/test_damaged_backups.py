@@ -140,6 +140,7 @@ def test_damage_is_found_before_anything_is_changed(
     refused(source, full, two)
     for what, damage in {**INCREMENT, **(INCREMENT_OF_OURS if mine else {})}.items():
         assert refused(source, full, damaged(one, damage)), what
+    (one / "d/db.opt").unlink(missing_ok=True)
     our_prepare(source, full, one, **only)
     our_prepare(source, full, one, **only)
     our_prepare(source, full, two, **only)

@@ -29,6 +29,8 @@ BEGUN_NAME = "goldcopy.preparing"
 _CORRUPT_NAME = "innodb_corrupted_pages"
 _FIRST_PAGE_BYTES = 65536
 _EXTENT_PAGES = 64
+_OPTIONAL = "db.opt"
+"""A database that has none has the server's default character set: worth a word, no reason to give up a backup."""
 _SHOWN = 10
 
 
@@ -38,12 +40,14 @@ def refuse_damaged(target: PeerDir, increment: PeerDir | None, contents: Increme
     Raises BackupInvalid after telling of the damages; nothing was changed then. What an attempt that was cut off has
     begun to change is not looked at; nor is what an earlier prepare has read and changed, but for files that are gone.
     """
-    found = []
+    found: list[str] = []
     emit(Phase("check", "the backup's files are compared with what was taken"))
-    for damage in _all(target, increment, contents):
-        found.append(damage)
-        if len(found) <= _SHOWN:
-            emit(Warn("damage", damage))
+    for home, damage in _all(target, increment, contents):
+        text = f"{home}/{damage.path}: {damage.what}"
+        if len(found) < _SHOWN:
+            emit(Warn("damage", text))
+        if os.path.basename(damage.path) != _OPTIONAL or os.path.exists(os.path.join(home, damage.path)):
+            found.append(text)
     if found:
         raise BackupInvalid(
             f"the backup is damaged in {len(found)} place(s); nothing was changed. The first: {found[0]}",
@@ -51,13 +55,16 @@ def refuse_damaged(target: PeerDir, increment: PeerDir | None, contents: Increme
         )
 
 
-def _all(target: PeerDir, increment: PeerDir | None, contents: Increment | None) -> Iterator[str]:
+def _all(
+    target: PeerDir, increment: PeerDir | None, contents: Increment | None
+) -> Iterator[tuple[str, Damage]]:
+    """Each with the directory that it is in."""
     if increment is not None and contents is not None:
         ours = _manifest(increment)
         found = _of_ours(increment, ours) if ours else _of_theirs(increment, contents, target.directory)
-        yield from (f"{increment.directory}/{d.path}: {d.what}" for d in found)
+        yield from ((increment.directory, damage) for damage in found)
     if not os.path.exists(target.path(BEGUN_NAME)):
-        yield from (f"{target.directory}/{d.path}: {d.what}" for d in _of_target(target))
+        yield from ((target.directory, damage) for damage in _of_target(target))
 
 
 def _manifest(backup: PeerDir) -> Manifest | None:

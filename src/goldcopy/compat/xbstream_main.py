@@ -167,8 +167,9 @@ def run(program: str, work: Callable[[], None]) -> int:
         print(f"{program}: interrupted", file=sys.stderr)  # noqa: T201
         return 1
     except OSError as e:
-        name = errno.errorcode.get(e.errno or 0, "")
-        print(f"{program}: {e.filename or ''} {e.strerror} {name}", file=sys.stderr)  # noqa: T201
+        gone = "cannot write: the reader of the output is gone"
+        said = gone if e.errno == errno.EPIPE else " ".join(filter(None, (e.filename, e.strerror)))
+        print(f"{program}: {said}", file=sys.stderr)  # noqa: T201
         return 1
     return 0
 

@@ -161,6 +161,19 @@ def test_xbcrypt_keeps_what_is_there_and_leaves_nothing_half_made(tmp_path):
     assert os.listdir(tmp_path) == ["mine"]
 
 
+def test_a_reader_that_is_gone_is_said(tmp_path):
+    (tmp_path / "plain").write_bytes(bytes(4 << 20))
+    reading, writing = os.pipe()
+    os.close(reading)
+    program = Path(sys.executable).parent / "xbcrypt"
+    command = [program, "-a", "AES128", "-k", "0123456789abcdef", "-i", tmp_path / "plain"]
+    done = subprocess.run(command, check=False, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert done.returncode == 1
+    assert b"the reader of the output is gone" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     "args", [["-a", "AES128"], ["-a", "AES128", "-k", "short"], ["-a", "DES", "-k", KEY], ["-k", KEY]]
 )

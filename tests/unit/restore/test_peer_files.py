@@ -126,6 +126,31 @@ def test_a_move_that_was_killed_anywhere_goes_on(
     assert step > 15
 
 
+def test_a_copy_that_was_killed_anywhere_is_not_taken_for_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same command says so, or does it all; and the backup is untouched."""
+    home = backup(tmp_path, ibdata1="system", undo001="u")
+    before = names(home)
+    for step in itertools.count(1):
+        data = tmp_path / str(step)
+        request = CopyBackRequest(target_dir=str(home), datadir=str(data))
+        child = os.fork()
+        if not child:
+            die_at(step, monkeypatch, across=False)
+            copy_back(request, silent)
+            os._exit(0)
+        if not os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+            break
+        whole = data.is_dir() and {"d/t.ibd", "ibdata1", "undo001"} == names(data)
+        try:
+            copy_back(request, silent)
+        except TargetRefused as e:
+            assert "is not whole" in e.message or (whole and "is not empty" in e.message)
+        assert names(home) == before
+    assert step > 15
+
+
 def test_a_move_to_a_full_file_system_leaves_all_in_the_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = backup(tmp_path, ibdata1="system")
     before = names(home)
