@@ -23,7 +23,7 @@ from goldcopy.compat.peerdir import find_file, parse_settings, read_text
 from goldcopy.compat.plugins import missing_algorithms, plugin_settings
 from goldcopy.compat.requests import key_options
 from goldcopy.compat.session import account_of, check_datadir, check_privileges, check_replica, lock_policy
-from goldcopy.compat.sinks import open_sink, packing_of, stream_of
+from goldcopy.compat.sinks import open_sink, packing_of, stream_of, tmpdir_of
 from goldcopy.compat.transition import TransitionKeys
 from goldcopy.compat.unwritten import UnwrittenSpaces
 from goldcopy.dialect.peers import Peer, peer_of
@@ -208,7 +208,7 @@ def _spool(settings: Settings, target_dir: str, peer: Peer) -> Iterator[str]:
     if not peer.mariadb:
         yield ""
         return
-    directory = settings.text("tmpdir").split(":")[0] if stream_of(settings) else target_dir
+    directory = tmpdir_of(settings) if stream_of(settings) else target_dir
     try:
         fd, path = tempfile.mkstemp(prefix=".goldcopy-redo-", dir=directory or None)
     except OSError as e:

@@ -88,6 +88,11 @@ def stream_of(settings: Settings) -> str:
     return settings.text("stream") or ("xbstream" if settings.number("fifo-streams") > 1 else "")
 
 
+def tmpdir_of(settings: Settings) -> str:
+    """Where temporary files go, "" = not told. Of several directories, as the server may have them, the first."""
+    return settings.text("tmpdir").split(":")[0]
+
+
 def _threads(settings: Settings) -> int:
     return max(1, settings.number("compress-threads"), settings.number("encrypt-threads"))
 
@@ -105,12 +110,13 @@ def open_sink(settings: Settings, target_dir: str, peer: Peer) -> Iterator[Sink]
     changes: Changes = "chunks" if peer.stream_format == "mbstream" else "list"
     with _outputs(settings, target_dir) as outputs:
         if stream == "tar":
-            with TarSink(outputs[0], wrapping=packing.wrapping()) as tar:
+            with TarSink(outputs[0], wrapping=packing.wrapping(), tmpdir=tmpdir_of(settings)) as tar:
                 yield tar
         else:
             wrapping, sparse = packing.wrapping(), not peer.mariadb
             with StreamSink(
-                outputs, wrapping=wrapping, threads=_threads(settings), changes=changes, sparse=sparse
+                outputs, wrapping=wrapping, threads=_threads(settings), changes=changes, sparse=sparse,
+                tmpdir=tmpdir_of(settings),
             ) as out:
                 yield out
 

@@ -21,7 +21,7 @@ from typing import IO, Literal, Protocol
 
 import msgspec
 
-from goldcopy.errors import GoldcopyError
+from goldcopy.errors import GoldcopyError, write_failure
 from goldcopy.formats import chunksum, xbstream
 from goldcopy.formats.chunksum import CHUNK, RunningSum
 from goldcopy.formats.delta import Block, DeltaEncoder, Meta, render_meta
@@ -40,6 +40,7 @@ _MAX_SKIP = 0xFFFF0000
 _AHEAD = 2
 """Blocks of a file that wait for each thread: enough that none is idle while one is being sent."""
 
+_OTHER_PLACE = "name another directory: TMPDIR, or --tmpdir"
 _NEVER_WRAPPED = (".meta", "_checkpoints", MANIFEST_NAME, CHANGES_NAME)
 """The peers leave these as they are, and whoever looks at a backup must be able to read them at once."""
 
@@ -70,6 +71,23 @@ class Sent:
     def name(self) -> str:
         """What the reader calls it."""
         return self.stored + self.suffix
+
+
+class Spool(tempfile.SpooledTemporaryFile[bytes]):
+    """Bytes that wait until they can be sent: in memory, or when they are many in a file of ``tmpdir`` ("": TMPDIR)."""
+
+    def __init__(self, memory_bytes: int, tmpdir: str) -> None:
+        super().__init__(max_size=memory_bytes, dir=tmpdir or None)
+        self._place = tmpdir or tempfile.gettempdir()
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:  # type: ignore[override]
+        """Append. Raises NoSpace, TargetRefused."""
+        try:
+            return super().write(data)
+        except OSError as e:
+            raise write_failure(
+                e, f"a temporary file in {self._place}", full_hint="free space there", hint=_OTHER_PLACE
+            ) from e
 
 
 class Entry(Protocol):
@@ -222,7 +240,7 @@ class _Delta:
         self._entry = sink.entry(path + ".delta")
         self._early: list[tuple[int, int]] = []
         # its life ends with the delta's, by finish or abort
-        self._spool = tempfile.SpooledTemporaryFile(max_size=_SPOOL_MEMORY_BYTES)
+        self._spool = Spool(_SPOOL_MEMORY_BYTES, sink.tmpdir)
 
     def write_pages(self, numbers: Sequence[int], pages: Sequence[memoryview]) -> None:
         for number, page in zip(numbers, pages, strict=True):
@@ -307,7 +325,7 @@ class StreamSink(contextlib.AbstractContextManager["StreamSink"]):
     ``wrapping`` and ``threads``: how files are compressed and encrypted, and by how many threads. ``changes``: how
     files that were renamed, removed or sent again are told of: ``chunks`` needs mbstream of MariaDB 10.11 at the
     other end, ``list`` any reader and Goldcopy (``extract.settle``) behind it. ``sparse``: holes as XtraBackup's
-    chunks, which MariaDB's readers refuse; else as zeros.
+    chunks, which MariaDB's readers refuse; else as zeros. ``tmpdir``: see ``Spool``.
 
     Leaving the context without ``commit`` ends the streams in half a chunk.
     """
@@ -322,7 +340,9 @@ class StreamSink(contextlib.AbstractContextManager["StreamSink"]):
         threads: int = 1,
         changes: Changes = "list",
         sparse: bool = False,
+        tmpdir: str = "",
     ) -> None:
+        self.tmpdir = tmpdir
         self.channels = [out if isinstance(out, Channel) else Channel(out) for out in outputs]
         self._turn = itertools.cycle(self.channels)
         self._wrapping, self.threads, self._sparse = wrapping or Wrapping(), threads, sparse

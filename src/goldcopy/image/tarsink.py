@@ -8,7 +8,6 @@ and only the redo log and small files do.
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import threading
 from collections import deque
 from typing import IO
@@ -19,7 +18,7 @@ from goldcopy.formats.chunksum import CHUNK
 from goldcopy.formats.tarstream import RECORD_BYTES
 from goldcopy.image.channel import Channel
 from goldcopy.image.codecs import Wrapping
-from goldcopy.image.stream import Entry, StreamSink
+from goldcopy.image.stream import Entry, Spool, StreamSink
 
 _SPOOL_MEMORY_BYTES = 1 << 20
 _FAILED_NAME = "goldcopy.failed"
@@ -76,7 +75,7 @@ class _Spooled:
         self._sink, self.path, self._wrapping, self._mtime_s = sink, path, wrapping, mtime_s
         self.sent = sink.claim(path, wrapping.suffix)
         # its life ends when it has been sent, or with abort
-        self._spool: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_SPOOL_MEMORY_BYTES)
+        self._spool = Spool(_SPOOL_MEMORY_BYTES, sink.tmpdir)
         self.size = 0
 
     def write(self, data: bytes | memoryview) -> None:
@@ -114,8 +113,10 @@ class _Spooled:
 class TarSink(StreamSink):
     """Writes a backup as one tar stream; a ``Sink``. Changes are told by a list at the end (``extract.settle``)."""
 
-    def __init__(self, output: Channel | IO[bytes], *, wrapping: Wrapping | None = None) -> None:
-        super().__init__([output], wrapping=wrapping, changes="list")
+    def __init__(
+        self, output: Channel | IO[bytes], *, wrapping: Wrapping | None = None, tmpdir: str = ""
+    ) -> None:
+        super().__init__([output], wrapping=wrapping, changes="list", tmpdir=tmpdir)
         self.torn = False
         self._line = threading.Lock()
         self._straight: _Straight | None = None

@@ -309,6 +309,21 @@ def test_two_streams_share_the_files(tmp_path):
     assert all(len(o.getvalue()) > 30000 for o in outs)
 
 
+def test_what_has_to_wait_waits_where_the_user_has_room(tmp_path: Path) -> None:
+    """A second tablespace of a tar stream is kept until the first one ends."""
+    for place, fails in ((tmp_path, False), (tmp_path / "nowhere", True)):
+        sink = TarSink(io.BytesIO(), tmpdir=str(place))
+        sink.open_whole("a", size=MIB, page_size=16384)
+        second = sink.open_whole("b", size=3 * MIB, page_size=16384)
+        second.write_at(0, memoryview(bytes(MIB)))
+        if fails:
+            with pytest.raises(TargetRefused, match="nowhere"):
+                second.write_at(MIB, memoryview(bytes(MIB)))
+        else:
+            second.write_at(MIB, memoryview(bytes(MIB)))
+        second.abort()
+
+
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
 def test_a_reader_that_takes_nothing_is_not_waited_for_after_a_signal(kind: str) -> None:
     """In another thread, too, which no signal reaches."""
