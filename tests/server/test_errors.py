@@ -297,6 +297,17 @@ def _put_back(saved: Path, datadir: Path) -> None:
 
 # ------------------------------------------------------------------ redo that is gone
 def test_redo_overwritten_before_it_was_copied_says_what_to_raise(mortal, place):
+    overrun(mortal, place)
+
+
+@pytest.mark.parametrize("server_name", ["mariadb-10.5", "mysql-5.6"])
+def test_redo_of_older_servers_overwritten_before_it_was_copied(server_name, place):
+    for server in _server(server_name):
+        overrun(server, place)
+
+
+def overrun(mortal, place):
+    """A backup that sleeps while the server's redo goes round."""
     rows = mortal.value("SELECT COUNT(*) FROM d.t")
     run = Running(place, *backup_arguments(mortal, place / "b", "--throttle-mb", "8", "--no-redo-consumer"))
     run.wait_for("copy ")
@@ -307,7 +318,7 @@ def test_redo_overwritten_before_it_was_copied_says_what_to_raise(mortal, place)
     finally:
         run.signal(signal.SIGCONT)
     assert run.end() == 6, run.said()
-    setting = "innodb_log_file_size" if mortal.mariadb else "innodb_redo_log_capacity"
+    setting = "innodb_redo_log_capacity" if mortal.variable("innodb_redo_log_capacity") else "innodb_log_file_size"
     said = well_said(run.said(), setting)
     assert re.search(rf"HINT: .*{setting} to \d+M", said), said
     no_backup(place / "b")
