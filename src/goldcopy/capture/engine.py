@@ -54,6 +54,9 @@ from goldcopy.server.session import Session
 
 CATCH_UP_TRIES = 30
 _STILL_WITHIN_S = 20.0
+_ASK_EVERY_S = 2.0
+"""A connection that was killed took the locks with it: hours of copying would be in vain."""
+
 _BINLOG_PIECE_BYTES = 1 << 20
 
 # binlog_encryption=ON (rpl_log_encryption.h): positions do not count the encryption header before the events
@@ -128,9 +131,10 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         self._newest = NewestPages()
         self._throttle = Throttle(options.bytes_per_s, options.iops)
         known = base.plain if base is not None and options.plain_from_base else {}
-        self._plain_copier = PlainCopier(sink, self._throttle)
+        self._plain_copier = PlainCopier(sink, self._throttle, self._pulse)
         self._plain = PlainSet(self._plain_copier, known, base.started_ns if base is not None else 0)
         self._torn = 0
+        self._ask_again = 0.0
 
     def __enter__(self) -> Capture:
         self._stack.__enter__()
@@ -302,8 +306,15 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
                 self._emit(Warn("page-corrupt", text))
 
     def _progress(self, done: int, total: int) -> None:
-        self._follower.check()
+        self._pulse()
         self._emit(Progress("copy", done, total, redo_head_start_s=self._follower.lag.head_start_s))
+
+    def _pulse(self) -> None:
+        """Raise what makes it vain to go on."""
+        self._follower.check()
+        if time.monotonic() >= self._ask_again:
+            self._ask_again = time.monotonic() + _ASK_EVERY_S
+            self._locks.assert_connected()
 
     def _lsns_from(self, source: RedoSource, checkpoint: Checkpoint) -> Callable[[Session], tuple[Lsn, Lsn]]:
         """Who tells (flushed, current): the server, or the log itself when the server leaves it alone."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import time
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 from goldcopy.capture.copy_source import Source, read_failure
@@ -67,10 +68,15 @@ def unchanged(file: PlainFile, base: Plain, base_started_ns: int) -> bool:
 
 
 class PlainCopier:
-    """Puts plain files into a sink, one after the other, each as often as it is asked to. Not thread-safe."""
+    """Puts plain files into a sink, one after the other, each as often as it is asked to. Not thread-safe.
 
-    def __init__(self, sink: Sink, throttle: Throttle | None = None) -> None:
-        self._sink, self._throttle = sink, throttle or Throttle()
+    ``pulse`` is called again and again meanwhile; what it raises ends the copy.
+    """
+
+    def __init__(
+        self, sink: Sink, throttle: Throttle | None = None, pulse: Callable[[], None] = lambda: None
+    ) -> None:
+        self._sink, self._throttle, self._pulse = sink, throttle or Throttle(), pulse
         self._view = memoryview(mmap.mmap(-1, CHUNK))
         self._cache = PageCache()
         self._put: set[str] = set()
@@ -97,6 +103,7 @@ class PlainCopier:
     def _pour(self, source: Source, out: FileWriter) -> None:
         """All bytes that the file had when it was opened, or as many as it still has."""
         for offset in range(0, source.size, CHUNK):
+            self._pulse()
             length = min(CHUNK, source.size - offset)
             if source.is_hole(offset, length):
                 out.hole(length)

@@ -117,6 +117,10 @@ class BackupLocks(contextlib.AbstractContextManager["BackupLocks"]):
             return
         if not self._taken:
             raise ServerRefused("the locks are not held")
+        self.assert_connected()
+
+    def assert_connected(self) -> None:
+        """Raise ServerRefused when the connection to which all locks belong is gone."""
         try:
             now = self._session.value("SELECT CONNECTION_ID()")
         except GoldcopyError as e:

@@ -7,11 +7,29 @@ from collections.abc import Mapping
 from goldcopy.errors import ConnectFailed, GoldcopyError, PrivilegeMissing, ServerRefused, Unsupported
 
 LOCK_WAIT_TIMEOUT = 1205
-_ACCESS_DENIED = frozenset({1045, 1698, 1862, 1820, 1396})
+_PASSWORD_EXPIRED, _ACCOUNT_LIMIT = 1820, 1226
+_ACCESS_DENIED = frozenset({1045, 1698, 1396})
 _UNREACHABLE = frozenset({2001, 2002, 2003, 2005, 2006, 2013, 2026})
-_NOT_LET_IN = frozenset({1040, 1129, 1130, 1203, 1226, 1251, 1524, 2059, 2061, 3118})
+_NOT_LET_IN = frozenset({1040, 1129, 1130, 1203, 1226, 1251, 1524, 2059, 2061, 3118, 3159, 4151})
 _PRIVILEGE = frozenset({1044, 1095, 1142, 1143, 1227, 1370, 1410, 1419, 3530})
 _GONE = frozenset({0, 1053, 1077, 1079, 1152, 1184, 1927, 2006, 2013, 2014, 2055, 3169, 4031})
+
+_EXPIRED_HINT = "its password has expired: ALTER USER ... IDENTIFIED BY '...', as that user or another"
+_LIMIT_HINT = (
+    "a backup opens up to five connections and asks several times a second: raise the account's limits (ALTER USER ... "
+    "WITH MAX_USER_CONNECTIONS 0 MAX_QUERIES_PER_HOUR 0 ...), or the server's max_user_connections"
+)
+_HINTS: Mapping[int, str] = {
+    1040: "raise max_connections, or end idle connections: a backup opens up to five",
+    1203: _LIMIT_HINT,
+    _ACCOUNT_LIMIT: _LIMIT_HINT,
+    _PASSWORD_EXPIRED: _EXPIRED_HINT,
+    1862: _EXPIRED_HINT,
+    3118: "ALTER USER ... ACCOUNT UNLOCK, or another account: --user",
+    4151: "ALTER USER ... ACCOUNT UNLOCK, or another account: --user",
+    3159: "the server wants TLS on TCP: --ssl-ca, or its unix socket: --socket",
+}
+"""What helps against errors with these numbers."""
 
 # Where an error of this class tells no known number
 BY_CLASS: Mapping[str, type[GoldcopyError]] = {
@@ -57,8 +75,9 @@ def connect_error(error: Exception, where: str, user: str) -> ConnectFailed:
             f"no server answers at {where}: {text}",
             hint="is it running? --socket names its unix socket (@@socket), --host and --port its TCP address",
         )
-    if number in _NOT_LET_IN:
-        return ConnectFailed(f"{where} does not let {user!r} in: {text}", hint="see the server's error log")
+    if number in _NOT_LET_IN or number in _HINTS:
+        hint = _HINTS.get(number, "see the server's error log")
+        return ConnectFailed(f"{where} does not let {user!r} in: {text}", hint=hint)
     return ConnectFailed(f"cannot log in at {where} as {user!r}: {text}")
 
 
@@ -75,5 +94,5 @@ def statement_error(error: Exception, statement: str) -> GoldcopyError:
         )
     if number == LOCK_WAIT_TIMEOUT:
         return ServerRefused(f"a lock was not given in time: {statement}", hint="raise --lock-timeout-s")
-    kind = BY_CLASS.get(name, ServerRefused)
-    return kind(f"the server refuses {statement}: {text} ({number})")
+    kind = ConnectFailed if number == _PASSWORD_EXPIRED else BY_CLASS.get(name, ServerRefused)
+    return kind(f"the server refuses {statement}: {text} ({number})", hint=_HINTS.get(number, ""))
