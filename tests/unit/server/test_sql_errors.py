@@ -54,7 +54,9 @@ def test_what_the_user_can_do_about_it_is_said(number):
         (pymysql.err.OperationalError(1698, "Access denied"), "MYSQL_PWD"),
         (pymysql.err.OperationalError(2003, "Can't connect"), "--socket"),
         (FileNotFoundError(2, "No such file"), "--socket"),
-        (pymysql.err.OperationalError(1040, "Too many connections"), "error log"),
+        (pymysql.err.OperationalError(1040, "Too many connections"), "max_connections"),
+        (pymysql.err.OperationalError(1226, "exceeded the resource"), "MAX_USER_CONNECTIONS"),
+        (pymysql.err.OperationalError(4151, "this account is locked"), "ACCOUNT UNLOCK"),
     ],
 )
 def test_a_failed_login_says_what_to_do(error, word):
