@@ -73,7 +73,7 @@ def copy(datadir: str, target: str, family: str, threads: int) -> None:
     """What the child process does: the loop alone, no server."""
     files = list(listing(datadir))
     with DirectorySink(target) as sink:
-        SpaceCopier(sink, family=family, threads=threads).copy([SpaceJob(f) for f in files if is_space(f)])
+        SpaceCopier(sink, family=family, threads=threads).copy([SpaceJob(f) for f in files if is_space(f)], lambda _result: None)
         plain = PlainCopier(sink)
         for file in files:
             if not is_space(file):

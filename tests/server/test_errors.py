@@ -476,7 +476,7 @@ def _cut_redo(server: LabServer, directory: Path) -> None:
     sums.add(memoryview(data))
     manifest = load(str(directory))
     cut = msgspec.structs.replace(manifest, redo=msgspec.structs.replace(manifest.redo, sums=sums.text()))
-    (directory / MANIFEST_NAME).write_bytes(dump(cut))
+    (directory / MANIFEST_NAME).write_bytes(b"".join(dump(cut)))
 
 
 # ------------------------------------------------------------------ what the server has

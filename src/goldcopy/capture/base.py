@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import calendar
 import time
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
+from typing import cast
 
 from goldcopy.capture.copier import Base
 from goldcopy.capture.witness import contradiction
 from goldcopy.errors import BackupInvalid
 from goldcopy.formats import Family, Lsn
-from goldcopy.image.chain import Image, open_image
+from goldcopy.formats.packed import Lookup
+from goldcopy.image.chain import Image, Member, SpaceKey, open_image
 from goldcopy.image.manifest import Manifest, Plain, Witness
 from goldcopy.server import binlogs
 from goldcopy.server.files import FileRef
@@ -22,18 +24,18 @@ from goldcopy.server.instance import Instance
 class BackupBase:
     """What an increment is taken against.
 
-    ``since``: pages with this LSN or a greater one are taken. ``identities``: (space id, identity) of the
-    tablespaces that the base holds; None when only its LSN is known, so that every tablespace is trusted to be in
-    it. ``plain``: its other files, by path, and ``started_ns``, when it began. ``id``, ``directory``: "" when only
-    its LSN is known. ``checkpoint``, ``end``: a server whose checkpoint, or log, is below that was set back since.
+    ``since``: pages with this LSN or a greater one are taken. ``checkpoint``, ``end``: a server whose checkpoint, or
+    log, is below that was set back since. ``identities``: the tablespaces that the base holds. ``plain``: its other
+    files, by path, and ``started_ns``, when it began. ``id``, ``directory``: its own. When only its LSN is known, the
+    rest is None or "", and every tablespace is trusted to be in it.
     """
 
     since: Lsn
     checkpoint: Lsn
     end: Lsn = field(default=Lsn(0))
     witnesses: tuple[Witness, ...] = ()
-    identities: Set[tuple[int, str]] | None = None
-    plain: Mapping[str, Plain] = field(default_factory=dict)
+    identities: Container[SpaceKey] | None = None
+    plain: Lookup[str, Plain] | None = None
     started_ns: int = 0
     id: str = ""
     directory: str = ""
@@ -92,6 +94,17 @@ def check_server(directory: str, manifest: Manifest, instance: Instance) -> None
         )
 
 
+class _Held(Container[SpaceKey]):
+    """The tablespaces that a backup holds pages of; of one that is ``raw`` it has nothing but redo."""
+
+    def __init__(self, member: Member) -> None:
+        self._spaces = member.spaces_by_identity
+
+    def __contains__(self, key: object) -> bool:
+        space = self._spaces.get(cast(SpaceKey, key))
+        return space is not None and space.stored != "raw"
+
+
 def base_of(image: Image) -> BackupBase:
     """The facts of an image as a base."""
     manifest = image.newest
@@ -100,8 +113,8 @@ def base_of(image: Image) -> BackupBase:
         checkpoint=Lsn(manifest.redo.checkpoint),
         end=Lsn(manifest.redo.end),
         witnesses=manifest.witnesses,
-        identities={(s.space_id, s.identity) for s in manifest.spaces if s.stored != "raw"},
-        plain={p.path: p for p in manifest.plain},
+        identities=_Held(image.members[0]),
+        plain=image.members[0].plain_by_path,
         started_ns=_epoch_ns(manifest.started),
         id=manifest.id,
         directory=image.directory,

@@ -66,12 +66,12 @@ class SpaceCopier:
         self._progress = progress
         self._cancelled = cancelled or threading.Event()
 
-    def copy(self, jobs: Sequence[SpaceJob]) -> list[SpaceResult]:
-        """Copy all of ``jobs``. Returns their results in the same order.
+    def copy(self, jobs: Sequence[SpaceJob], take: Callable[[SpaceResult], None]) -> None:
+        """Copy all of ``jobs``. ``take`` is given the result of each, one at a time, from any thread.
 
         Raises PageCorrupt, NoSpace, TargetRefused, PrivilegeMissing, Interrupted (``cancelled`` was set).
         """
-        work = _Work(jobs, self._rules)
+        work = _Work(jobs, self._rules, take)
         count = min(self._threads, len(jobs) + work.total // self._rules.chunk_bytes)
         threads = [threading.Thread(target=self._run, args=(work,), daemon=True) for _ in range(count)]
         try:
@@ -81,7 +81,7 @@ class SpaceCopier:
         except BaseException as e:
             work.fail(e)
         work.wait_until_left()
-        return work.outcome()
+        work.end()
 
     def _watch(self, work: _Work, threads: list[threading.Thread]) -> None:
         for t in threads:
@@ -111,12 +111,11 @@ class SpaceCopier:
 class _Work:
     """The queue: what is open and unfinished first, in chunk order; else the next file, largest first."""
 
-    def __init__(self, jobs: Sequence[SpaceJob], rules: CopyRules) -> None:
-        self._jobs, self._rules = jobs, rules
+    def __init__(self, jobs: Sequence[SpaceJob], rules: CopyRules, take: Callable[[SpaceResult], None]) -> None:
+        self._jobs, self._rules, self._take = jobs, rules, take
         sizes = array("q", (job.file.size for job in jobs))
         # taken from its end; an array, because a job in a list would be an object for every table
         self._order = array("q", sorted(range(len(jobs)), key=lambda i: (sizes[i], -i)))
-        self._results: list[SpaceResult | None] = [None] * len(jobs)
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._shared: deque[tuple[SpaceCopy, int]] = deque()
@@ -200,7 +199,8 @@ class _Work:
         try:
             copy = SpaceCopy(job, index, self._rules)
         except FileNotFoundError:
-            self._results[index] = SpaceResult(path=job.file.path, external=job.file.external, vanished=True)
+            with self._changed:
+                self._take(SpaceResult(path=job.file.path, external=job.file.external, vanished=True))
             return None
         except OSError as e:
             raise read_failure(e, job.file.source) from e
@@ -216,11 +216,11 @@ class _Work:
     def _count(self, copy: SpaceCopy, length: int) -> None:
         """A chunk is done; close the file behind its last one."""
         last = copy.count_chunk()
-        if last:
-            self._results[copy.index] = copy.finish()
+        result = copy.finish() if last else None
         with self._changed:
             self.done += length
-            if last:
+            if result is not None:
+                self._take(result)
                 self._open.discard(copy)
 
     def pause(self, seconds: float) -> None:
@@ -237,10 +237,9 @@ class _Work:
             for copy in self._open:
                 copy.give_up()
 
-    def outcome(self) -> list[SpaceResult]:
-        """The results, or the error. No thread may be running any more."""
+    def end(self) -> None:
+        """Raise the error, if there was one. No thread may be running any more."""
         if self._error is not None:
             for copy in self._open:
                 copy.abort()
             raise self._error
-        return [result for result in self._results if result is not None]

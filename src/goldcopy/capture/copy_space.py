@@ -7,10 +7,12 @@ that its pages are read through: the name may be another table a moment later.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Set
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
+
+import msgspec
 
 from goldcopy.capture.copy_check import Checker, Findings
 from goldcopy.capture.copy_source import Source
@@ -71,7 +73,7 @@ class Base:
     """
 
     since: Lsn
-    identities: Set[tuple[int, str]] | None
+    identities: Container[tuple[int, str]] | None
     always_delta: bool = False
 
 
@@ -88,8 +90,7 @@ class SpaceJob:
     head: SpaceFile | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpaceResult:
+class SpaceResult(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """What became of one job; ``record`` makes the manifest's entry of it.
 
     ``identity``: of the file that was read, which may no longer be the one that was listed. ``vanished``: it was

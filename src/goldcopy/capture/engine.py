@@ -19,7 +19,7 @@ from typing import Literal, overload
 
 from goldcopy import __version__
 from goldcopy.capture.base import BackupBase
-from goldcopy.capture.copier import Base, SpaceCopier, SpaceJob
+from goldcopy.capture.copier import Base, SpaceCopier, SpaceJob, SpaceResult
 from goldcopy.capture.follower import Follower
 from goldcopy.capture.plain import PlainCopier
 from goldcopy.capture.plain_set import PlainSet
@@ -130,7 +130,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         self._spaces = CopiedSpaces()
         self._newest = NewestPages()
         self._throttle = Throttle(options.bytes_per_s, options.iops)
-        known = base.plain if base is not None and options.plain_from_base else {}
+        known = base.plain if base is not None and options.plain_from_base else None
         self._plain_copier = PlainCopier(sink, self._throttle, self._pulse)
         self._plain = PlainSet(self._plain_copier, known, base.started_ns if base is not None else 0)
         self._torn = 0
@@ -224,7 +224,8 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
 
         ``finish``: may put more files into the sink, and returns the manifest to write.
         """
-        plain = self._plain.records() + self._rocksdb.copy(self._plain_copier)
+        plain = self._plain.records()
+        plain.extend(self._rocksdb.copy(self._plain_copier))
         redo = self._redo_record()
         manifest = self._manifest(plain, redo)
         if finish is not None:
@@ -294,16 +295,22 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
             progress=self._progress,
             cancelled=self._cancelled,
         )
-        started = time.time_ns()
-        results = copier.copy(jobs)
-        for path in self._spaces.add(results, started):
+        twice: list[str] = []
+        told = len(self._warnings)
+        copier.copy(jobs, functools.partial(self._take, time.time_ns(), twice))
+        for path in twice:
             self._sink.remove_space(path)
-        for result in results:
-            self._torn += result.torn_rereads
-            for page in result.corrupt:
-                text = f"{result.path}: page {page} is corrupt on the server and was copied as it is"
-                self._warnings.append(text)
-                self._emit(Warn("page-corrupt", text))
+        for text in self._warnings[told:]:
+            self._emit(Warn("page-corrupt", text))
+
+    def _take(self, started_ns: int, twice: list[str], result: SpaceResult) -> None:
+        """What became of a tablespace. ``twice``: paths to remove from the sink when all is copied."""
+        if not self._spaces.add(result, started_ns):
+            twice.append(result.path)
+        self._torn += result.torn_rereads
+        self._warnings += (
+            f"{result.path}: page {page} is corrupt on the server and was copied as it is" for page in result.corrupt
+        )
 
     def _progress(self, done: int, total: int) -> None:
         self._pulse()
@@ -408,7 +415,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
             stored_as=self._options.redo_name,
         )
 
-    def _manifest(self, plain: tuple[Plain, ...], redo: Redo) -> Manifest:
+    def _manifest(self, plain: Sequence[Plain], redo: Redo) -> Manifest:
         base = self._base
         return Manifest(
             id=str(uuid.uuid4()),

@@ -79,11 +79,10 @@ class PlainCopier:
         self._sink, self._throttle, self._pulse = sink, throttle or Throttle(), pulse
         self._view = memoryview(mmap.mmap(-1, CHUNK))
         self._cache = PageCache()
-        self._put: set[str] = set()
 
     def copy(self, file: PlainFile) -> Plain | None:
         """Copy one file, replacing an earlier copy of it. None when it is gone."""
-        self._forget(file.path)
+        self._sink.remove_file(file.path)
         try:
             source = Source(file.source)
         except FileNotFoundError:
@@ -94,7 +93,6 @@ class PlainCopier:
             out = self._sink.put_file(
                 file.path, external=file.external, mode=file.mode, mtime_ns=file.mtime_ns
             )
-            self._put.add(file.path)
             self._pour(source, out)
             return _record(file, size=out.size, sums=out.finish())
         finally:
@@ -125,7 +123,7 @@ class PlainCopier:
 
     def from_base(self, file: PlainFile, base: Plain) -> Plain:
         """The record of a file that is ``unchanged``: restored from the base."""
-        self._forget(file.path)
+        self._sink.remove_file(file.path)
         return _record(file, size=file.size, sums=base.sums, stored="base")
 
     def make_dir(self, path: str) -> Plain:
@@ -135,12 +133,7 @@ class PlainCopier:
 
     def remove(self, plain: Plain) -> None:
         """The file was dropped after it was copied."""
-        self._forget(plain.path)
-
-    def _forget(self, path: str) -> None:
-        if path in self._put:
-            self._put.remove(path)
-            self._sink.remove_file(path)
+        self._sink.remove_file(plain.path)
 
 
 def _record(file: PlainFile, *, size: int, sums: str, stored: Literal["file", "base"] = "file") -> Plain:

@@ -7,9 +7,10 @@ lock; the pass under it copies only what is not provably the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable
 
 from goldcopy.capture.plain import PlainCopier, unchanged
+from goldcopy.formats.packed import Lookup, Packed, Table
 from goldcopy.image.manifest import Plain
 from goldcopy.server.files import FileRef
 
@@ -19,17 +20,17 @@ _TICK_NS = 50_000_000
 
 
 class PlainSet:
-    """Keeps the newest copy of every plain file. ``base``: records of the base backup, empty for a full."""
+    """Keeps the newest copy of every plain file. ``base``: records of the base backup, None for a full."""
 
-    def __init__(self, copier: PlainCopier, base: Mapping[str, Plain], base_started_ns: int) -> None:
+    def __init__(self, copier: PlainCopier, base: Lookup[str, Plain] | None, base_started_ns: int) -> None:
         self._copier, self._base, self._base_started_ns = copier, base, base_started_ns
-        self._held: dict[str, Plain] = {}
+        self._held = Table(Plain, lambda plain: plain.path)
         self._unsettled: set[str] = set()
 
     def copy(self, files: Iterable[FileRef], empty_dirs: Iterable[str], cancelled: Callable[[], bool]) -> int:
         """Make the set equal to ``files``, gone through twice. Returns how many had to be copied."""
         copied = 0
-        self._drop_all_but({f.path for f in files})
+        self._drop_all_but(files)
         for file in files:
             if cancelled():
                 break
@@ -43,28 +44,34 @@ class PlainSet:
         self._dirs = tuple(empty_dirs)
         return copied
 
-    def _drop_all_but(self, paths: Set[str]) -> None:
-        for path in [p for p in self._held if p not in paths]:
-            self._copier.remove(self._held.pop(path))
-            self._unsettled.discard(path)
+    def _drop_all_but(self, files: Iterable[FileRef]) -> None:
+        roll = self._held.roll_call()
+        for file in files:
+            roll.get(file.path)
+        for held in roll.missing():
+            self._copier.remove(held)
+            self._held.discard(held.path)
+            self._unsettled.discard(held.path)
 
     def _hold(self, record: Plain) -> None:
-        self._held[record.path] = record
+        self._held.put(record)
         if record.mtime_ns < time.time_ns() - _TICK_NS:
             self._unsettled.discard(record.path)
         else:
             self._unsettled.add(record.path)
 
     def _take(self, file: FileRef) -> Plain | None:
-        base = self._base.get(file.path)
+        base = self._base.get(file.path) if self._base is not None else None
         if base is not None and unchanged(file, base, self._base_started_ns):
             return self._copier.from_base(file, base)
         return self._copier.copy(file)
 
-    def records(self) -> tuple[Plain, ...]:
+    def records(self) -> Packed[Plain]:
         """The manifest's records: files, then directories that would be empty."""
-        dirs = [self._copier.make_dir(d) for d in self._dirs]
-        return (*sorted(self._held.values(), key=lambda p: p.path), *dirs)
+        paths = [held.path for held in self._held]
+        records = Packed(Plain, (held for path in sorted(paths) if (held := self._held.get(path)) is not None))
+        records.extend(self._copier.make_dir(directory) for directory in self._dirs)
+        return records
 
 
 def _same(held: Plain, file: FileRef) -> bool:

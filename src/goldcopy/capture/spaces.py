@@ -7,12 +7,16 @@ inode numbers are reused at once.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Set
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass
+from itertools import pairwise
+
+import msgspec
 
 from goldcopy.capture.copier import UNKNOWN_SPACE, SpaceResult, imported_since
 from goldcopy.errors import ServerRefused
 from goldcopy.formats.innodb.page import SYSTEM_SPACE
+from goldcopy.formats.packed import Packed, Table
 from goldcopy.image.manifest import Space
 from goldcopy.image.sink import Sink
 from goldcopy.server.files import FileRef
@@ -47,29 +51,25 @@ class CopiedSpaces:
     """The results of the copier, by identity, kept true to the data directory."""
 
     def __init__(self) -> None:
-        # with 100,000 tables each further object per table costs megabytes: there is one, the copier's result
-        self._by_identity: dict[str, SpaceResult] = {}
+        self._held = _no_results()
         self._started_ns = 0
         self._again_ns: dict[str, int] = {}
 
-    def add(self, results: Iterable[SpaceResult], started_ns: int) -> list[str]:
-        """Take results. A file that vanished while it was copied is left out: nothing of it is kept.
+    def add(self, result: SpaceResult, started_ns: int) -> bool:
+        """Take a result. Of a file that vanished while it was copied nothing is kept.
 
-        ``started_ns``: when their copy began. Returns paths to remove from the sink: a table that was renamed to the
-        name of another one just before that was opened has been copied twice, under both names.
+        ``started_ns``: when its copy began. False: it must be removed from the sink again. A table that was renamed to
+        the name of another one just before that was opened has been copied twice, under both names.
         """
         self._started_ns = self._started_ns or started_ns
-        twice = []
-        for r in results:
-            if r.vanished:
-                continue
-            if r.identity in self._by_identity:
-                twice.append(r.path)
-                continue
-            self._by_identity[r.identity] = r
-            if started_ns > self._started_ns:
-                self._again_ns[r.identity] = started_ns
-        return twice
+        if result.vanished:
+            return True
+        if result.identity in self._held:
+            return False
+        self._held.put(result)
+        if started_ns > self._started_ns:
+            self._again_ns[result.identity] = started_ns
+        return True
 
     def compare(self, files: Iterable[FileRef], altered: Set[str] = frozenset()) -> Changes:
         """Compare with the data directory as it is now (under a lock that keeps DDL out).
@@ -77,19 +77,21 @@ class CopiedSpaces:
         Fresh: created since, or rewritten in place by an IMPORT that was caught half-way (``suspect``), or of a
         table that is ``altered`` (``db/table``): its indexes may have been built without redo.
         """
+        roll = self._held.roll_call()
         fresh: list[FileRef] = []
         renamed: list[tuple[str, str]] = []
-        alive = set()
+        gone: list[str] = []
         for file in files:
-            result = self._by_identity.get(file.identity)
-            if result is None or table_of(file.path) in altered or self._rewritten(result, file):
+            result = roll.get(file.identity)
+            if result is None:
                 fresh.append(file)
-                continue
-            alive.add(file.identity)
-            if result.path != file.path:
+            elif table_of(file.path) in altered or self._rewritten(result, file):
+                fresh.append(file)
+                gone.append(result.path)
+            elif result.path != file.path:
                 renamed.append((result.path, file.path))
-        gone = tuple(r.path for i, r in self._by_identity.items() if i not in alive)
-        return Changes(tuple(fresh), tuple(renamed), gone)
+        gone += (result.path for result in roll.missing())
+        return Changes(tuple(fresh), tuple(renamed), tuple(gone))
 
     def _rewritten(self, result: SpaceResult, file: FileRef) -> bool:
         if file.mtime_ns < self._again_ns.get(file.identity, self._started_ns) - _TICK_NS:
@@ -105,45 +107,54 @@ class CopiedSpaces:
         for old, new in changes.renamed:
             sink.rename_space(old + _PARKED, new)
         gone, renamed = set(changes.gone), dict(changes.renamed)
-        for identity, result in list(self._by_identity.items()):
+        for result in [r for r in self._held if r.path in gone or r.path in renamed]:
             if result.path in gone:
-                del self._by_identity[identity]
-            elif result.path in renamed:
+                self._held.discard(result.identity)
+            else:
                 # asked again later, it must not look renamed once more
-                self._by_identity[identity] = replace(result, path=renamed[result.path])
+                self._held.put(msgspec.structs.replace(result, path=renamed[result.path]))
 
-    def records(self, files: Iterable[FileRef]) -> tuple[Space, ...]:
+    def records(self, files: Sequence[FileRef]) -> Packed[Space]:
         """The manifest's records, with the names and sizes that the files have now (they may have grown since).
 
         ``files``: the list of now. The results are used up. Raises ServerRefused when two files are one tablespace.
         """
-        out = []
-        for file in files:
-            r = self._by_identity.pop(file.identity, None)
-            if r is None:
+        paths = [file.path for file in files]
+        roll = self._held.roll_call()
+        records = Packed(Space)
+        for number in sorted(range(len(paths)), key=paths.__getitem__):
+            file = files[number]
+            result = roll.get(file.identity)
+            if result is None:
                 continue
             try:
                 size_now = os.stat(file.source).st_size
             except FileNotFoundError:
                 size_now = 0
-            out.append(r.record(path=file.path, external=file.external, size_final=max(r.size, size_now)))
-        assert not self._by_identity, "compare has sorted out what is gone"
-        _refuse_same_id(out)
-        return tuple(sorted(out, key=lambda s: s.path))
+            records.append(
+                result.record(path=file.path, external=file.external, size_final=max(result.size, size_now))
+            )
+        assert not roll.missing(), "compare has sorted out what is gone"
+        self._held = _no_results()
+        _refuse_same_id(records)
+        return records
 
     def __len__(self) -> int:
-        return len(self._by_identity)
+        return len(self._held)
 
 
-def _refuse_same_id(spaces: Iterable[Space]) -> None:
+def _no_results() -> Table[str, SpaceResult]:
+    return Table(SpaceResult, lambda result: result.identity)
+
+
+def _refuse_same_id(spaces: Sequence[Space]) -> None:
     """Redo names a tablespace by its id alone, so recovery might write a table's changes into the other file."""
-    by_id: dict[int, str] = {}
-    for space in spaces:
-        if space.space_id in (SYSTEM_SPACE, UNKNOWN_SPACE):
-            continue  # several files by right; not written yet, so not known
-        other = by_id.setdefault(space.space_id, space.path)
-        if other != space.path:
+    # several files by right; not written yet, so not known
+    ids = sorted(space.space_id for space in spaces if space.space_id not in (SYSTEM_SPACE, UNKNOWN_SPACE))
+    for space_id, other in pairwise(ids):
+        if space_id == other:
+            paths = [space.path for space in spaces if space.space_id == space_id]
             raise ServerRefused(
-                f"{other} and {space.path} both say that they are tablespace {space.space_id}",
+                f"{paths[0]} and {paths[1]} both say that they are tablespace {space_id}",
                 hint="one is a stray copy that belongs to no table: move it out of the data directory",
             )

@@ -55,20 +55,42 @@ def run(command: Info) -> BackupInfo:
 
 def of(m: Manifest) -> BackupInfo:
     """The facts of a manifest."""
-    stored = sum(s.size if s.stored == "full" else s.pages_stored * s.page_size for s in m.spaces)
+    sums = _sums(m)
     return BackupInfo(
         id=m.id, name=m.name, kind=m.kind, state=m.state,
-        verified=not any(s.corrupt for s in m.spaces),
+        verified=not sums.corrupt_pages,
         base=m.base_path, base_id=m.base_id, started=m.started, finished=m.finished,
         server=m.server.family, server_version=m.server.version, hostname=m.server.hostname,
-        datadir=m.server.datadir, tablespaces=len(m.spaces), pages=sum(s.pages_stored for s in m.spaces),
-        stored_bytes=stored + m.redo.size + sum(p.size for p in m.plain if p.stored == "file"),
-        data_bytes=sum(s.size_final for s in m.spaces) + sum(p.size for p in m.plain),
+        datadir=m.server.datadir, tablespaces=len(m.spaces), pages=sums.pages,
+        stored_bytes=sums.stored_bytes + m.redo.size, data_bytes=sums.data_bytes,
         from_lsn=m.since, checkpoint_lsn=m.redo.checkpoint, end_lsn=m.redo.end, redo_bytes=m.redo.size,
         binlog_file=m.position.binlog_file, binlog_position=m.position.binlog_position, gtid=m.position.gtid,
         replica_of=tuple(map(_source, m.position.replicas)),
         locked_s=round(max((t.held_s for t in m.locks), default=0.0), 6), warnings=m.warnings,
     )
+
+
+@dataclass
+class _Sums:
+    """Over all files of a backup."""
+
+    pages: int = 0
+    corrupt_pages: int = 0
+    stored_bytes: int = 0
+    data_bytes: int = 0
+
+
+def _sums(m: Manifest) -> _Sums:
+    sums = _Sums()
+    for space in m.spaces:
+        sums.pages += space.pages_stored
+        sums.corrupt_pages += len(space.corrupt)
+        sums.stored_bytes += space.size if space.stored == "full" else space.pages_stored * space.page_size
+        sums.data_bytes += space.size_final
+    for plain in m.plain:
+        sums.stored_bytes += plain.size if plain.stored == "file" else 0
+        sums.data_bytes += plain.size
+    return sums
 
 
 def _source(replica: Replica) -> str:

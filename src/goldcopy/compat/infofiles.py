@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -350,7 +351,7 @@ class ExternalSpace:
     undo: bool = False
 
 
-def external_spaces(spaces: tuple[Space, ...]) -> tuple[ExternalSpace, ...]:
+def external_spaces(spaces: Iterable[Space]) -> tuple[ExternalSpace, ...]:
     """The tablespaces of a backup that go back to a place of their own."""
     return tuple(
         ExternalSpace(s.external, s.path.removesuffix(".ibd").removesuffix(".ibu"), s.path.endswith(".ibu"))

@@ -58,7 +58,7 @@ class PeerDir:
 
     def with_checkpoints(self, checkpoints: Checkpoints) -> PeerDir:
         """Rewrite the checkpoints file, durably."""
-        write_file(self.path(self.checkpoints_name), checkpoints.render(self.peer).encode())
+        write_file(self.path(self.checkpoints_name), [checkpoints.render(self.peer).encode()])
         return replace(self, checkpoints=checkpoints)
 
 

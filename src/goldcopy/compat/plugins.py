@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from goldcopy.errors import Unsupported
 from goldcopy.image.manifest import Space
 from goldcopy.server.facts import is_secret
@@ -50,7 +52,7 @@ def missing_algorithms(instance: Instance) -> frozenset[str]:
     return frozenset(off)
 
 
-def refuse_unreadable(spaces: tuple[Space, ...], missing: frozenset[str]) -> None:
+def refuse_unreadable(spaces: Iterable[Space], missing: frozenset[str]) -> None:
     """Raises Unsupported when a table cannot be read by the server: no recovery could apply its redo."""
     for space in spaces:
         algorithm = _ALGORITHMS.get(space.flags >> _ALGORITHM_AT & _ALGORITHM_MASK, "")

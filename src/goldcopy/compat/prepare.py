@@ -84,7 +84,7 @@ def prepare(request: PrepareRequest, emit: Emit) -> PeerDir:
     partial = target.partial or (increment is not None and increment.partial)
     contents = read_increment(increment, partial=partial) if increment is not None else None
     refuse_damaged(target, increment, contents, emit)
-    write_file(target.path(BEGUN_NAME), b"")
+    write_file(target.path(BEGUN_NAME), ())
     apply_marks(target.directory)
     if increment is not None and contents is not None:
         _overlay(target, increment, contents, request, emit)
@@ -182,7 +182,7 @@ def _overlay(
 ) -> None:
     emit(Phase("overlay", f"{increment.directory} is laid over {target.directory}"))
     mark = f"{_lsns(increment.checkpoints)}\n{increment.directory}\n"
-    write_file(target.path(PENDING_NAME), mark.encode("utf-8", "surrogateescape"))
+    write_file(target.path(PENDING_NAME), [mark.encode("utf-8", "surrogateescape")])
     discard_saved(target.directory)
     Overlay(target.directory, contents, emit, threads=request.parallel).run()
     _replace_engine_files(target, increment)
@@ -261,7 +261,7 @@ def _recover(target: PeerDir, increment: PeerDir | None, request: PrepareRequest
     emit(Note(f"Last binlog file {applied.binlog_file}, position {applied.binlog_position}"))
     if applied.binlog_file:
         text = binlog_pos_innodb(applied.binlog_file, applied.binlog_position)
-        write_file(target.path(BINLOG_POS_INNODB_NAME), text.encode())
+        write_file(target.path(BINLOG_POS_INNODB_NAME), [text.encode()])
     return _write_checkpoints(target, increment, last=True)
 
 

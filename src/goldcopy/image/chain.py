@@ -7,11 +7,22 @@ prepared in between.
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from goldcopy.errors import BackupInvalid
+from goldcopy.formats.packed import Lookup
 from goldcopy.image.manifest import Manifest, Plain, Space, load
+
+SpaceKey = tuple[int, str]
+"""Space id and identity: what makes a tablespace the same one in two backups."""
+
+
+def key_of(space: Space) -> SpaceKey:
+    """The key of a tablespace."""
+    return space.space_id, space.identity
 
 
 @dataclass(frozen=True)
@@ -20,6 +31,16 @@ class Member:
 
     directory: str
     manifest: Manifest
+
+    @functools.cached_property
+    def spaces_by_identity(self) -> Lookup[SpaceKey, Space]:
+        """Its tablespaces by what they are, whatever their names."""
+        return Lookup(self.manifest.spaces, key_of)
+
+    @functools.cached_property
+    def plain_by_path(self) -> Lookup[str, Plain]:
+        """Its other files by name."""
+        return Lookup(self.manifest.plain, lambda plain: plain.path)
 
 
 @dataclass(frozen=True)
@@ -50,20 +71,18 @@ class Image:
         """The directory of the restore point."""
         return self.members[0].directory
 
-    def spaces(self) -> list[SpaceSource]:
-        """Every tablespace of the restore point with the files that make it up.
+    def spaces(self) -> Iterator[SpaceSource]:
+        """Every tablespace of the restore point with the files that make it up: see ``source``."""
+        return map(self.source, self.newest.spaces)
 
-        Raises BackupInvalid when the chain has no whole copy of one.
+    def source(self, space: Space) -> SpaceSource:
+        """The files that make up a tablespace of the restore point.
+
+        Raises BackupInvalid when the chain has no whole copy of it.
         """
-        index = [
-            {(s.space_id, s.identity): s for s in member.manifest.spaces} for member in self.members
-        ]
-        return [self._source(space, index) for space in self.newest.spaces]
-
-    def _source(self, space: Space, index: list[dict[tuple[int, str], Space]]) -> SpaceSource:
         deltas: list[tuple[Member, Space]] = []
-        for member, spaces in zip(self.members, index, strict=True):
-            found = spaces.get((space.space_id, space.identity))
+        for member in self.members:
+            found = space if member is self.members[0] else member.spaces_by_identity.get(key_of(space))
             if found is None:
                 break
             if found.stored != "delta":
@@ -75,14 +94,16 @@ class Image:
             f"{self.directory}: the chain has no whole copy of {space.path} (tablespace {space.space_id})"
         )
 
-    def plain(self) -> list[tuple[Member, Plain]]:
-        """Every plain file of the restore point with the member that holds its bytes."""
-        index = [{p.path: p for p in member.manifest.plain} for member in self.members]
-        return [self._plain(plain, index) for plain in self.newest.plain]
+    def plain(self) -> Iterator[tuple[Member, Plain]]:
+        """Every plain file of the restore point with the member that holds its bytes.
 
-    def _plain(self, plain: Plain, index: list[dict[str, Plain]]) -> tuple[Member, Plain]:
-        for member, files in zip(self.members, index, strict=True):
-            found = files.get(plain.path)
+        Raises BackupInvalid when the chain does not hold one.
+        """
+        return map(self._holder, self.newest.plain)
+
+    def _holder(self, plain: Plain) -> tuple[Member, Plain]:
+        for member in self.members:
+            found = plain if member is self.members[0] else member.plain_by_path.get(plain.path)
             if found is None:
                 break
             if found.stored != "base":

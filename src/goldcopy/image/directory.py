@@ -7,13 +7,15 @@ import errno
 import os
 import threading
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 from goldcopy.errors import GoldcopyError, TargetRefused, write_failure
 from goldcopy.formats import chunksum
 from goldcopy.formats.chunksum import CHUNK
 from goldcopy.formats.delta import Block, DeltaEncoder, Meta, render_meta
 from goldcopy.formats.innodb.page import Geometry
+from goldcopy.formats.packed import Table
 from goldcopy.image import osfile
 from goldcopy.image.manifest import MANIFEST_NAME
 from goldcopy.image.osfile import ALIGN
@@ -218,7 +220,7 @@ class DirectorySink(contextlib.AbstractContextManager["DirectorySink"]):
     def __init__(self, directory: str) -> None:
         self.directory = os.path.abspath(directory)
         self._lock = threading.Lock()
-        self._files: set[str] = set()
+        self._files = Table(str, str)
         self._writers: set[_Writer] = set()
         self._dirs: dict[str, None] = {}
         self._committed = False
@@ -268,7 +270,7 @@ class DirectorySink(contextlib.AbstractContextManager["DirectorySink"]):
     def opened(self, writer: _Writer, path: str) -> None:
         """``path`` is now a file of this backup, being written: ``abandon`` closes and removes it."""
         with self._lock:
-            self._files.add(path)
+            self._files.put(path)
             self._writers.add(writer)
 
     def not_opened(self, writer: _Writer, path: str) -> None:
@@ -330,11 +332,11 @@ class DirectorySink(contextlib.AbstractContextManager["DirectorySink"]):
         for name in self._stored(old):
             to = new + name[len(old) :]
             with self._lock:
-                self._files.add(to)
+                self._files.put(to)
             with _writing(self._place(to)):
                 os.rename(self._place(name), self._place(to))
             with self._lock:
-                self._files.remove(name)
+                self._files.discard(name)
         self._drop_empty_parents(old)
 
     def remove_file(self, path: str) -> None:
@@ -344,7 +346,7 @@ class DirectorySink(contextlib.AbstractContextManager["DirectorySink"]):
         with _writing(self._place(path)):
             os.unlink(self._place(path))
         with self._lock:
-            self._files.remove(path)
+            self._files.discard(path)
         self._drop_empty_parents(path)
 
     def _drop_empty_parents(self, path: str) -> None:
@@ -361,8 +363,8 @@ class DirectorySink(contextlib.AbstractContextManager["DirectorySink"]):
 
     def sizes(self) -> Sizes:
         with self._lock:
-            states = [os.stat(self._place(path)) for path in self._files]
-        stored = sum(min(state.st_size, state.st_blocks * _BLOCK_BYTES) for state in states)
+            states = (os.stat(self._place(path)) for path in self._files)
+            stored = sum(min(state.st_size, state.st_blocks * _BLOCK_BYTES) for state in states)
         return Sizes(stored, stored)
 
     def relative(self, directory: str) -> str:
@@ -375,10 +377,11 @@ class DirectorySink(contextlib.AbstractContextManager["DirectorySink"]):
         with _writing(self.directory):
             osfile.sync_filesystem(self.directory)
 
-    def commit(self, manifest: bytes | bytearray) -> None:
+    def commit(self, manifest: Iterable[bytes]) -> None:
         temporary = MANIFEST_NAME + ".tmp"
         out = self.put_file(temporary)
-        out.write(memoryview(manifest))
+        for piece in manifest:
+            out.write(piece)
         out.finish()
         place = self._place(temporary)
         with _writing(place):
@@ -387,9 +390,9 @@ class DirectorySink(contextlib.AbstractContextManager["DirectorySink"]):
                 os.fsync(fd)
             finally:
                 os.close(fd)
-            self._files.add(MANIFEST_NAME)
+            self._files.put(MANIFEST_NAME)
             os.rename(place, self._place(MANIFEST_NAME))
-            self._files.remove(temporary)
+            self._files.discard(temporary)
             osfile.sync_directory(self.directory)
             osfile.sync_directory(os.path.dirname(self.directory))
         self._committed = True
@@ -401,7 +404,7 @@ class DirectorySink(contextlib.AbstractContextManager["DirectorySink"]):
             with contextlib.suppress(GoldcopyError, OSError):
                 writer.abort()
         # the manifest first: without it what stays is no backup
-        for path in sorted(self._files, key=lambda p: (p != MANIFEST_NAME, p)):
+        for path in chain([MANIFEST_NAME] if MANIFEST_NAME in self._files else [], self._files):
             try:
                 os.unlink(self._place(path))
             except OSError:
@@ -412,4 +415,4 @@ class DirectorySink(contextlib.AbstractContextManager["DirectorySink"]):
         if self._made_root:
             with contextlib.suppress(OSError):
                 os.rmdir(self.directory)
-        self._files, self._dirs = set(), {}
+        self._files, self._dirs = Table(str, str), {}

@@ -1,28 +1,40 @@
 """The manifest: what one backup holds, written last and once.
 
-On disk it is ``goldcopy.manifest``: a first line ``goldcopy-manifest 1 <sha256 of the rest, hex>`` and the JSON of
-``Manifest``. A directory without it, or with one whose sum is wrong, is no backup.
+On disk it is ``goldcopy.manifest``: the line ``goldcopy-manifest 2``; a line of JSON, ``_Head``; a line for each
+``Space`` and then for each ``Plain``; and the sha256, in hex, of all these lines. A directory without it, or with one
+whose sum is wrong, is no backup. Version 1, one JSON object that had to be in memory as a whole, is refused.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
-from typing import Literal
+import re
+import weakref
+from array import array
+from collections.abc import Iterator, Sequence
+from itertools import chain, islice
+from typing import Literal, TypeVar
 
 import msgspec
 
 from goldcopy.errors import BackupInvalid
+from goldcopy.formats.packed import BLOCK, Rows
 
 MANIFEST_NAME = "goldcopy.manifest"
 REDO_NAME = "goldcopy.redo"
 KEYS_NAME = "goldcopy.keys"
 BINLOG_TAIL_NAME = "goldcopy.binlog_tail"
-_MAGIC = "goldcopy-manifest 1 "
+_FIRST_LINE = b"goldcopy-manifest 2\n"
+_SUM_LINE_BYTES = 2 * hashlib.sha256().digest_size + 1
+_PIECE_BYTES = 1 << 20
+
+M = TypeVar("M", bound=msgspec.Struct)
 
 
-class Space(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """One InnoDB tablespace file of a backup.
+class Space(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
+    """One InnoDB tablespace file of a backup. In a manifest it is an array of these fields: add some only at the end.
 
     ``path``: name inside the backup, relative, as in the data directory (a delta lies at ``path + ".delta"``).
     ``external``: absolute path on the source when the file lies outside the data directory, else "".
@@ -53,8 +65,9 @@ class Space(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     sums: str = ""
 
 
-class Plain(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+class Plain(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """A file that is not an InnoDB tablespace, copied under the lock (or before it, when provably unchanged).
+    Written like a ``Space``.
 
     ``stored``: ``file``, ``dir`` (an empty database directory), or ``base`` (unchanged since the base backup and
     taken from there). ``identity``, ``mtime_ns``, ``ctime_ns`` decide that next time.
@@ -158,8 +171,8 @@ class LockTime(msgspec.Struct, frozen=True, kw_only=True):
     held_s: float
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """One backup, whole.
+class Backup(msgspec.Struct, frozen=True, kw_only=True):
+    """All about one backup but its files.
 
     ``base_id``, ``base_path``: the backup an increment was taken against, and where it lay (relative to this
     backup's directory when both have a common parent). ``since``: the base's C0: pages with LSN >= since are here.
@@ -181,8 +194,6 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     server: Server
     redo: Redo
     position: Position
-    spaces: tuple[Space, ...]
-    plain: tuple[Plain, ...]
     binlog_tail: int = 0
     binlog_tail_sums: str = ""
     locks: tuple[LockTime, ...] = ()
@@ -193,42 +204,120 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     witnesses: tuple[Witness, ...] = ()
 
 
-def dump(manifest: Manifest) -> bytearray:
-    """The bytes of a manifest file, made in one buffer: with 100,000 tables a copy of it counts."""
-    head = len(_MAGIC) + 2 * hashlib.sha256().digest_size + 1
-    out = bytearray(head)
-    msgspec.json.Encoder().encode_into(manifest, out, head)
-    out += b"\n"
-    with memoryview(out) as view:
-        out_sum = hashlib.sha256(view[head:]).hexdigest()
-    out[:head] = f"{_MAGIC}{out_sum}\n".encode()
-    return out
+class Manifest(Backup, frozen=True, kw_only=True):
+    """One backup, whole. Go through ``spaces`` and ``plain`` rather than copy them: there may be 100,000 of each."""
+
+    spaces: Sequence[Space]
+    plain: Sequence[Plain]
 
 
-def parse(data: bytes, where: str) -> Manifest:
-    """Read a manifest file's bytes. Raises BackupInvalid, naming ``where``, when it is damaged or unknown."""
-    end = data.find(b"\n") + 1
-    # no copy of it: with 100,000 tables it has 50 MB
-    head, body = data[: max(0, end - 1)], memoryview(data)[end:]
-    if not head.startswith(_MAGIC.encode()):
-        raise BackupInvalid(f"{where}: not a Goldcopy manifest of a version that this program knows")
-    if hashlib.sha256(body).hexdigest().encode() != head[len(_MAGIC) :]:
-        raise BackupInvalid(f"{where}: the manifest is damaged (its checksum is wrong)")
+class _Head(msgspec.Struct, frozen=True, kw_only=True):
+    """``spaces``, ``plain``: how many lines of each follow."""
+
+    spaces: int
+    plain: int
+    backup: Backup
+
+
+class _File:
+    """A manifest that is read as long as somebody has its records, even when another one has taken its place."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._fd)
+        self.size = os.fstat(self._fd).st_size
+
+    def read(self, start: int, end: int) -> bytes:
+        """The bytes of a range. Raises BackupInvalid when they are not there any more."""
+        data = os.pread(self._fd, end - start, start)
+        if len(data) < end - start:
+            raise BackupInvalid(f"{self.path}: the manifest was cut short while it was in use")
+        return data
+
+    def pieces(self, start: int, end: int) -> Iterator[bytes]:
+        """A range of any length, bit by bit."""
+        for at in range(start, end, _PIECE_BYTES):
+            yield self.read(at, min(at + _PIECE_BYTES, end))
+
+
+class _Lines(Rows[M]):
+    """Records that lie in a manifest, a line each. ``ends``: offsets of the end of each, and of the line before."""
+
+    def __init__(self, file: _File, kind: type[M], ends: array[int]) -> None:
+        super().__init__(functools.partial(_decode, file.path, msgspec.json.Decoder(kind)))
+        self._file, self._ends = file, ends
+
+    def _bytes(self, first: int, last: int) -> bytes:
+        return self._file.read(self._ends[first], self._ends[last])
+
+
+def _decode(where: str, decoder: msgspec.json.Decoder[M], data: bytes | memoryview) -> M:
     try:
-        return msgspec.json.decode(body, type=Manifest)
+        return decoder.decode(data)
     except msgspec.DecodeError as e:
         raise BackupInvalid(f"{where}: the manifest cannot be read: {e}") from e
 
 
+def dump(manifest: Manifest) -> Iterator[bytes]:
+    """A manifest's file, bit by bit: with 100,000 tables all of it would be 40 MB."""
+    out_sum = hashlib.sha256()
+    for piece in _body(manifest):
+        out_sum.update(piece)
+        yield piece
+    yield _sum_line(out_sum)
+
+
+def _body(manifest: Manifest) -> Iterator[bytes]:
+    encoder = msgspec.json.Encoder()
+    backup = Backup(**{name: getattr(manifest, name) for name in Backup.__struct_fields__})
+    yield _FIRST_LINE
+    yield encoder.encode_lines([_Head(spaces=len(manifest.spaces), plain=len(manifest.plain), backup=backup)])
+    records = chain(manifest.spaces, manifest.plain)
+    while block := [*islice(records, BLOCK)]:
+        yield encoder.encode_lines(block)
+
+
+def _sum_line(of: hashlib._Hash) -> bytes:
+    return of.hexdigest().encode() + b"\n"
+
+
 def load(directory: str) -> Manifest:
-    """The manifest of the backup in ``directory``. Raises BackupInvalid when there is none or it is damaged."""
-    path = os.path.join(directory, MANIFEST_NAME)
+    """The manifest of the backup in ``directory``; its records stay on disk until they are asked for.
+
+    Raises BackupInvalid when there is none, when it is damaged, or of a version that is not known.
+    """
     try:
-        with open(path, "rb") as f:
-            data = f.read()
+        file = _File(os.path.join(directory, MANIFEST_NAME))
     except (FileNotFoundError, NotADirectoryError):
         raise BackupInvalid(
             f"{directory}: no complete backup here ({MANIFEST_NAME} is missing)",
             hint="a backup that was interrupted has no manifest and cannot be used: take it again",
         ) from None
-    return parse(data, path)
+    if file.read(0, min(len(_FIRST_LINE), file.size)) != _FIRST_LINE:
+        raise BackupInvalid(
+            f"{file.path}: not a Goldcopy manifest of a version that this program knows",
+            hint="use the Goldcopy that took this backup",
+        )
+    return _load(file)
+
+
+def _load(file: _File) -> Manifest:
+    end = max(0, file.size - _SUM_LINE_BYTES)
+    found_sum, ends, at = hashlib.sha256(), array("Q"), 0
+    for piece in file.pieces(0, end):
+        found_sum.update(piece)
+        ends.extend(at + line.end() for line in re.finditer(b"\n", piece))
+        at += len(piece)
+    if file.read(end, file.size) != _sum_line(found_sum):
+        raise _damaged(file)
+    head = _decode(file.path, msgspec.json.Decoder(_Head), file.read(ends[0], ends[1]))
+    spaces = _Lines(file, Space, ends[1 : 2 + head.spaces])
+    plain = _Lines(file, Plain, ends[1 + head.spaces :])
+    if (len(spaces), len(plain)) != (head.spaces, head.plain):
+        raise _damaged(file)
+    return Manifest(**msgspec.structs.asdict(head.backup), spaces=spaces, plain=plain)
+
+
+def _damaged(file: _File) -> BackupInvalid:
+    return BackupInvalid(f"{file.path}: the manifest is damaged (its checksum is wrong)")

@@ -6,7 +6,7 @@ GoldcopyError: NoSpace when the target is full, TargetRefused when it cannot be 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -107,7 +107,7 @@ class Sink(Protocol):
         """The tablespace was renamed after it was taken. ``new`` must be free."""
 
     def remove_file(self, path: str) -> None:
-        """Any other file was dropped, or will be put again, after it was taken."""
+        """Any other file was dropped, or will be put again, after it was taken. Nothing if it never was."""
 
     def sizes(self) -> Sizes:
         """What the backup has so far. Looks at every file of a directory."""
@@ -118,8 +118,8 @@ class Sink(Protocol):
     def sync(self) -> None:
         """Make everything taken so far durable."""
 
-    def commit(self, manifest: bytes | bytearray) -> None:
-        """Write the manifest, durably and last: only now is there a backup."""
+    def commit(self, manifest: Iterable[bytes]) -> None:
+        """Write the manifest, given bit by bit, durably and last: only now is there a backup."""
 
     def abandon(self) -> None:
         """Remove all that this backup wrote, and nothing else. Does nothing after ``commit``."""

@@ -14,9 +14,8 @@ import os
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import IO, Literal, Protocol
 
 import msgspec
@@ -26,6 +25,7 @@ from goldcopy.formats import chunksum, xbstream
 from goldcopy.formats.chunksum import CHUNK, RunningSum
 from goldcopy.formats.delta import Block, DeltaEncoder, Meta, render_meta
 from goldcopy.formats.innodb.page import Geometry
+from goldcopy.formats.packed import Table
 from goldcopy.image.channel import Channel
 from goldcopy.image.codecs import Wrapping
 from goldcopy.image.manifest import MANIFEST_NAME
@@ -59,13 +59,14 @@ class ChangeList(msgspec.Struct, frozen=True, kw_only=True):
     sized: tuple[tuple[str, int], ...] = ()
 
 
-@dataclass
-class Sent:
-    """A file of the stream: its name there, the wrapping's suffix behind it, the stream that it is in."""
+class Sent(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A file of the backup: its path, its name in the stream, the wrapping's suffix behind that, which stream it is in.
+    """
 
+    path: str
     stored: str
     suffix: str
-    channel: Channel
+    stream: int
 
     @property
     def name(self) -> str:
@@ -117,6 +118,7 @@ class _ChunkEntry:
         self._sink, self.path = sink, path
         self._wrapping = sink.wrapping_of(path)
         self.sent = sink.claim(path, self._wrapping.suffix)
+        self._channel = sink.channel(self.sent)
         self._sparse = sparse and not self._wrapping
         self._waiting: deque[Future[bytes]] = deque()
         self._gathered = bytearray()
@@ -144,7 +146,7 @@ class _ChunkEntry:
 
     def _send_hole(self, length: int) -> None:
         ranges = [(_MAX_SKIP, 0)] * (length // _MAX_SKIP) + [(length % _MAX_SKIP, 0)]
-        self.sent.channel.write(xbstream.sparse_header(self.sent.name, self._at, ranges, b""))
+        self._channel.write(xbstream.sparse_header(self.sent.name, self._at, ranges, b""))
         self._at += length
 
     def _flush(self) -> None:
@@ -165,7 +167,7 @@ class _ChunkEntry:
 
     def _send(self, data: bytes | memoryview) -> None:
         if len(data):
-            self.sent.channel.write(xbstream.payload_header(self.sent.name, self._at, data), data)
+            self._channel.write(xbstream.payload_header(self.sent.name, self._at, data), data)
             self._at += len(data)
 
     def finish(self) -> None:
@@ -175,14 +177,14 @@ class _ChunkEntry:
         if not self.size and self._wrapping:
             self._send(self._wrapping.empty())
         self._sink.took(self.size)
-        self.sent.channel.write(xbstream.end(self.sent.name))
+        self._channel.write(xbstream.end(self.sent.name))
 
     def abort(self) -> None:
         self._waiting.clear()
         if self._at:
             # the backup may have failed because the reader is gone
             with contextlib.suppress(GoldcopyError):
-                self.sent.channel.write(xbstream.end(self.sent.name))
+                self._channel.write(xbstream.end(self.sent.name))
         self._sink.forget(self.path, begun=bool(self._at))
 
 
@@ -344,14 +346,15 @@ class StreamSink(contextlib.AbstractContextManager["StreamSink"]):
     ) -> None:
         self.tmpdir = tmpdir
         self.channels = [out if isinstance(out, Channel) else Channel(out) for out in outputs]
-        self._turn = itertools.cycle(self.channels)
+        self._turn = itertools.cycle(range(len(self.channels)))
         self._wrapping, self.threads, self._sparse = wrapping or Wrapping(), threads, sparse
         # several streams are read at different speeds: what one of them says of names must not depend on another
         self._obeyed = changes == "chunks" and len(outputs) == 1
         self.pool = ThreadPoolExecutor(threads, "wrap")
         self._lock = threading.Lock()
-        self._files: dict[str, Sent] = {}
+        self._files: Table[str, Sent] = Table(Sent, lambda sent: sent.path)
         self._used: set[str] = set()
+        """Names in the stream that are not the path of the file that has, or had, them."""
         self._removed: list[str] = []
         self._sized: dict[str, int] = {}
         self._content_bytes = 0
@@ -393,21 +396,38 @@ class StreamSink(contextlib.AbstractContextManager["StreamSink"]):
         with self._lock:
             if path in self._files:
                 raise ValueError(f"{path} is taken")
-            stored = next(n for n in _generations(path) if n not in self._used)
-            self._used.add(stored)
-            sent = self._files[path] = Sent(stored, suffix, next(self._turn))
+            stored = next(n for n in _generations(path) if n not in self._used and n not in self._files)
+            sent = Sent(path, stored, suffix, next(self._turn))
+            self._keep(sent)
             return sent
+
+    def _keep(self, sent: Sent) -> None:
+        self._files.put(sent)
+        if sent.stored != sent.path:
+            self._used.add(sent.stored)
+
+    def _pop(self, path: str) -> Sent:
+        sent = self._files.get(path)
+        if sent is None:
+            raise ValueError(f"{path} is not in the stream")
+        self._files.discard(path)
+        return sent
 
     def forget(self, path: str, *, begun: bool = True) -> None:
         """A file is no more. ``begun``: something of it is at the other end."""
         with self._lock:
-            sent = self._files.pop(path)
+            sent = self._pop(path)
             if self._obeyed or not begun:
                 self._used.discard(sent.stored)
             else:
+                self._used.add(sent.stored)
                 self._removed.append(sent.stored)
         if self._obeyed and begun:
-            sent.channel.write(xbstream.remove(sent.name))
+            self.channel(sent).write(xbstream.remove(sent.name))
+
+    def channel(self, sent: Sent) -> Channel:
+        """The stream that a file is in."""
+        return self.channels[sent.stream]
 
     def resize(self, stored: str, size: int) -> None:
         """A file that has been sent is shorter than that."""
@@ -431,16 +451,13 @@ class StreamSink(contextlib.AbstractContextManager["StreamSink"]):
 
     def _rename(self, old: str, new: str) -> None:
         with self._lock:
-            sent = self._files[new] = self._files.pop(old)
-            was = sent.name
-            if self._obeyed:
-                self._used.discard(sent.stored)
-                self._used.add(new)
-                if sent.stored in self._sized:
-                    self._sized[new] = self._sized.pop(sent.stored)
-                sent.stored = new
+            was = self._pop(old)
+            now = msgspec.structs.replace(was, path=new, stored=new if self._obeyed else was.stored)
+            if self._obeyed and was.stored in self._sized:
+                self._sized[new] = self._sized.pop(was.stored)
+            self._keep(now)
         if self._obeyed:
-            sent.channel.write(xbstream.rename(was, sent.name))
+            self.channel(now).write(xbstream.rename(was.name, now.name))
 
     def remove_file(self, path: str) -> None:
         with self._lock:
@@ -465,20 +482,21 @@ class StreamSink(contextlib.AbstractContextManager["StreamSink"]):
         """What is durable is the reader's affair."""
 
     def _change_list(self) -> ChangeList:
-        moved = sorted((sent.stored, path) for path, sent in self._files.items() if sent.stored != path)
+        moved = sorted((sent.stored, sent.path) for sent in self._files if sent.stored != sent.path)
         return ChangeList(removed=tuple(self._removed), renamed=tuple(moved), sized=tuple(self._sized.items()))
 
-    def commit(self, manifest: bytes | bytearray) -> None:
+    def commit(self, manifest: Iterable[bytes]) -> None:
         changes = self._change_list()
         if changes != ChangeList():
-            self._put_last(CHANGES_NAME, msgspec.json.encode(changes))
+            self._put_last(CHANGES_NAME, [msgspec.json.encode(changes)])
         self._put_last(MANIFEST_NAME, manifest)
         self._committed = True
         self.pool.shutdown()
 
-    def _put_last(self, path: str, data: bytes | bytearray) -> None:
+    def _put_last(self, path: str, pieces: Iterable[bytes]) -> None:
         out = self.put_file(path)
-        out.write(memoryview(data))
+        for piece in pieces:
+            out.write(piece)
         out.finish()
 
     def abandon(self) -> None:

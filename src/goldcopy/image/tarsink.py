@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
+from collections.abc import Iterable
 from typing import IO
 
 from goldcopy.errors import GoldcopyError
@@ -153,7 +154,7 @@ class TarSink(StreamSink):
         while self._waiting:
             self._waiting.popleft().pour()
 
-    def commit(self, manifest: bytes | bytearray) -> None:
+    def commit(self, manifest: Iterable[bytes]) -> None:
         super().commit(manifest)
         self.send(tarstream.END)
 

@@ -80,13 +80,12 @@ def _dirty_pages(cursor: Cursor) -> int:
 @contextlib.contextmanager
 def _nameless(manifest: Manifest, placement: Placement) -> Iterator[None]:
     """While the block runs, tablespaces in database directories are called after their ids."""
-    names = dict(_names(manifest, placement))
     try:
-        for own, neutral in names.items():
+        for own, neutral in _names(manifest, placement):
             _rename(own, neutral)
         yield
     finally:
-        for own, neutral in names.items():
+        for own, neutral in _names(manifest, placement):
             _rename(neutral, own)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from goldcopy.errors import write_failure
 from goldcopy.image import osfile
@@ -13,13 +13,19 @@ _FICLONE = 0x40049409
 _PIECE_BYTES = 1 << 20
 
 
-def write_file(path: str, data: bytes | bytearray, mode: int = 0o640) -> None:
-    """Write under a temporary name, make it durable, rename it into place. Raises NoSpace, TargetRefused."""
+def write_file(path: str, pieces: Iterable[bytes], mode: int = 0o640) -> None:
+    """Write under a temporary name, make it durable, rename it into place. ``pieces``: the content, bit by bit.
+
+    Raises NoSpace, TargetRefused.
+    """
     temporary = path + ".goldcopy-tmp"
     with _whole_or_gone(temporary):
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
         try:
-            osfile.write_at(fd, memoryview(data), 0)
+            at = 0
+            for piece in pieces:
+                osfile.write_at(fd, memoryview(piece), at)
+                at += len(piece)
             os.fsync(fd)
         finally:
             os.close(fd)

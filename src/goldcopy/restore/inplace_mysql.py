@@ -13,8 +13,9 @@ import msgspec
 
 from goldcopy.dialect import choose
 from goldcopy.events import Emit, Note, Phase
+from goldcopy.formats.packed import Packed
 from goldcopy.image.chain import Image, Member
-from goldcopy.image.manifest import MANIFEST_NAME, REDO_NAME, Manifest, dump, load
+from goldcopy.image.manifest import MANIFEST_NAME, REDO_NAME, Manifest, Plain, Space, dump, load
 from goldcopy.restore.by_id import apply_by_id
 from goldcopy.restore.durable import write_file
 from goldcopy.restore.keys import lent
@@ -43,10 +44,10 @@ _NUMBERED = re.compile(r"\.\d{6,}")
 
 def take_over(directory: str, newest: Manifest) -> None:
     """After an increment was laid over ``directory``: its manifest is the increment's, as that of a full backup."""
-    spaces = tuple(msgspec.structs.replace(s, stored="full", sums="") for s in newest.spaces)
-    plain = tuple(
+    spaces = Packed(Space, (msgspec.structs.replace(s, stored="full", sums="") for s in newest.spaces))
+    plain = Packed(Plain, (
         msgspec.structs.replace(p, stored="file", sums="") if p.stored == "base" else p for p in newest.plain
-    )
+    ))
     manifest = msgspec.structs.replace(
         newest, kind="full", base_id="", base_path="", since=0, spaces=spaces, plain=plain
     )
@@ -117,7 +118,7 @@ def _begin(directory: str, manifest: Manifest, options: RecoveryOptions, emit: E
         os.link(theirs, ours)
     image, placement = Image((Member(directory, manifest),)), Placement(directory, inside=True)
     try:
-        recover(image, placement, options, emit, lambda: write_file(os.path.join(directory, RECOVERING_NAME), b""))
+        recover(image, placement, options, emit, lambda: write_file(os.path.join(directory, RECOVERING_NAME), ()))
     finally:
         if borrowed:
             os.unlink(ours)

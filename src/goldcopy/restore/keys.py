@@ -63,7 +63,7 @@ class _Found:
 def needed(image: Image) -> tuple[Wrapped, ...]:
     """What was encrypted with MySQL's master keys in this restore point: one for each key, and tablespace or redo."""
     found = [wrapped_at(bytes.fromhex(image.newest.redo.encryption), REDO_INFO_AT)]
-    found += [_of_space(source) for source in image.spaces() if source.space.flags & _ENCRYPTED_FLAG]
+    found += [_of_space(image.source(space)) for space in image.newest.spaces if space.flags & _ENCRYPTED_FLAG]
     by_name: dict[str, Wrapped] = {}
     for wrapped in filter(None, found):
         by_name.setdefault(wrapped.name, wrapped)

@@ -6,10 +6,12 @@ The cost is one read of each needed byte and one write, however many increments 
 from __future__ import annotations
 
 import contextlib
+import functools
 import mmap
 import os
 import threading
-from collections.abc import Callable, Iterator
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from goldcopy.errors import BackupInvalid, TargetRefused
@@ -134,27 +136,27 @@ class _StoppedError(Exception):
 
 
 class Materialiser:
-    """Writes every file of an image to its place. ``threads`` files at a time.
+    """Writes every file of an image to its place. ``threads`` files at a time. ``created`` is told of each before.
 
     Raises BackupInvalid when a stored byte is not what was written, TargetRefused when a file to be written outside
     the data directory is already there, OSError when a file cannot be written.
     """
 
-    def __init__(self, image: Image, placement: Placement, emit: Emit, *, threads: int = 4) -> None:
+    def __init__(
+        self, image: Image, placement: Placement, emit: Emit, *, threads: int, created: Callable[[str], None]
+    ) -> None:
         self._image, self._placement, self._emit, self._threads = image, placement, emit, threads
+        self._created = created
         self._lock = threading.Lock()
         self._done = 0
         self._error: BaseException | None = None
-        self.created: list[str] = []
 
     def run(self) -> None:
         """Write everything; afterwards all of it is durable."""
-        spaces = sorted(self._image.spaces(), key=lambda s: -s.space.size_final)
-        plain = self._image.plain()
-        self._total = sum(s.space.size_final for s in spaces) + sum(p.size for _, p in plain)
-        work: list[Callable[[], None]] = [lambda s=s: self._space(s) for s in spaces]  # type: ignore[misc]
-        work += [lambda m=m, p=p: self._plain(m, p) for m, p in plain]  # type: ignore[misc]
-        jobs = iter(work)
+        newest = self._image.newest
+        sizes = array("q", (space.size_final for space in newest.spaces))
+        self._total = sum(sizes) + sum(plain.size for plain in newest.plain)
+        jobs = self._jobs(array("L", sorted(range(len(sizes)), key=lambda i: -sizes[i])))
         threads = [threading.Thread(target=self._work, args=(jobs,)) for _ in range(self._threads)]
         try:
             for t in threads:
@@ -168,6 +170,13 @@ class Materialiser:
                     t.join()
         if self._error is not None:
             raise self._error
+
+    def _jobs(self, order: Sequence[int]) -> Iterator[Callable[[], None]]:
+        """What is to be done, each thing found out when its turn comes: largest tablespaces first."""
+        for number in order:
+            yield functools.partial(self._space, self._image.source(self._image.newest.spaces[number]))
+        for member, plain in self._image.plain():
+            yield functools.partial(self._plain, member, plain)
 
     def _work(self, jobs: Iterator[Callable[[], None]]) -> None:
         try:
@@ -198,7 +207,7 @@ class Materialiser:
             )
         make_dirs(os.path.dirname(target))
         with self._lock:
-            self.created.append(target)
+            self._created(target)
         return target
 
     def _space(self, source: SpaceSource) -> None:

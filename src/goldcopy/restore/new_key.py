@@ -83,7 +83,7 @@ class NewMasterKey:
                 raise RecoveryFailed("the server says that it rotated its master key, and made none")
             # the binlog that came with the backup stays readable
             binlog = [k for k in self._old if k.name.startswith(BINLOG_PREFIX)]
-            write_file(self._path, written(_unique([*kept, *made, *binlog]), component=self._component))
+            write_file(self._path, [written(_unique([*kept, *made, *binlog]), component=self._component)])
         os.unlink(pending)
         _give_to_owner(self._path, places.datadir)
 

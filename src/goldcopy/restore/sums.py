@@ -13,6 +13,7 @@ from goldcopy.formats import Family
 from goldcopy.formats.chunksum import CHUNK, chunk_sum, decode, encode
 from goldcopy.formats.delta import Meta, render_meta
 from goldcopy.formats.innodb.page import TRX_SYS_PAGE, ChunkVerifier, doublewrite_pages, geometry, is_unwritten
+from goldcopy.formats.packed import Lookup, Packed
 from goldcopy.image.chain import stored_name
 from goldcopy.image.manifest import BINLOG_TAIL_NAME, Manifest, Plain, Space
 
@@ -47,7 +48,7 @@ def resum(manifest: Manifest, directory: str, since_ns: int = 0) -> Manifest:
     ``since_ns``: when recovery began, nanoseconds since the epoch: what was not written since keeps its sums. 0 = all
     files are read.
     """
-    spaces = []
+    spaces = Packed(Space)
     for space in manifest.spaces:
         path = os.path.join(directory, space.path)
         if os.path.exists(path):
@@ -55,7 +56,7 @@ def resum(manifest: Manifest, directory: str, since_ns: int = 0) -> Manifest:
             spaces.append(
                 msgspec.structs.replace(space, size=size, size_final=size, sums=sums, stored="full")
             )
-    plain = []
+    plain = Packed(Plain)
     for entry in manifest.plain:
         path = os.path.join(directory, entry.path)
         if entry.stored == "dir":
@@ -63,9 +64,10 @@ def resum(manifest: Manifest, directory: str, since_ns: int = 0) -> Manifest:
         elif os.path.exists(path):
             size, sums = _sums_now(path, entry.size, entry.sums if entry.stored == "file" else "", since_ns)
             plain.append(msgspec.structs.replace(entry, size=size, sums=sums, stored="file"))
-    known = {space.path for space in spaces} | {entry.path for entry in plain}
-    plain += [_made_by_recovery(directory, path) for path in _files(directory) if path not in known]
-    return msgspec.structs.replace(manifest, spaces=tuple(spaces), plain=tuple(plain))
+    known = Lookup(spaces, lambda space: space.path), Lookup(plain, lambda entry: entry.path)
+    made = (path for path in _files(directory) if not any(path in files for files in known))
+    plain.extend([_made_by_recovery(directory, path) for path in made])
+    return msgspec.structs.replace(manifest, spaces=spaces, plain=plain)
 
 
 def _sums_now(path: str, size: int, sums: str, since_ns: int) -> tuple[int, str]:

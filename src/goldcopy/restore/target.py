@@ -91,7 +91,8 @@ class Target(contextlib.AbstractContextManager["Target"]):
         for name in _FOREIGN:
             if name in entries:
                 raise TargetRefused(f"{self._dir} holds a server's data ({name}): nothing is restored over it")
-        clash = sorted({s.path for s in self._image.newest.spaces} & set(self._tree(entries)))
+        there = set(self._tree(entries))
+        clash = sorted(s.path for s in self._image.newest.spaces if s.path in there)
         if clash:
             raise TargetRefused(f"{self._dir}/{clash[0]} is there already; existing files are never overwritten")
 
@@ -122,16 +123,18 @@ class Target(contextlib.AbstractContextManager["Target"]):
 
     def fill(self, *, threads: int) -> None:
         """Lay the image down; durable when it returns."""
-        work = Materialiser(self._image, self._placement, self._emit, threads=threads)
-        try:
-            with _writing(self._dir):
-                work.run()
-        finally:
-            self._written = work.created
+        with _writing(self._dir):
+            Materialiser(self._image, self._placement, self._emit, threads=threads, created=self._created).run()
         for directory in {self._dir, *(os.path.dirname(path) for path in self._written)}:
             if not directory.startswith(self._dir + "/"):
                 with _writing(directory):
                     osfile.sync_filesystem(directory)
+
+    def _created(self, path: str) -> None:
+        """Remember a file that is not in a new entry of the directory: those go as a whole."""
+        inside = os.path.relpath(path, self._dir) if path.startswith(self._dir + "/") else ""
+        if not inside or inside.partition("/")[0] in self._before:
+            self._written.append(path)
 
     def move_in(self) -> None:
         """Move the files of a prepared full backup in; the backup directory is used up.

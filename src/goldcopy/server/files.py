@@ -5,14 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import stat
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import overload
 
 import msgspec
 
 from goldcopy.errors import ServerRefused
+from goldcopy.formats.packed import Packed
 from goldcopy.server import fileid
 from goldcopy.server.file_rules import (
     Kind,
@@ -50,48 +49,15 @@ class FileRef(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return self.link or self.external or os.path.join(self.root, self.path)
 
 
-class FileList(Sequence[FileRef]):
-    """Files in the order in which they were found, packed: 100,000 tables as objects would be 100 MB."""
+class FileList(Packed[FileRef]):
+    """Files in the order in which they were found."""
 
-    _encode = msgspec.msgpack.Encoder().encode
-    _decode = msgspec.msgpack.Decoder(FileRef).decode
-
-    def __init__(self) -> None:
-        self._rows, self._ends = bytearray(), array("Q", [0])
-
-    def append(self, file: FileRef) -> None:
-        """One more."""
-        self._rows += self._encode(file)
-        self._ends.append(len(self._rows))
-
-    def __len__(self) -> int:
-        return len(self._ends) - 1
-
-    @overload
-    def __getitem__(self, index: int) -> FileRef: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[FileRef]: ...
-
-    def __getitem__(self, index: int | slice) -> FileRef | list[FileRef]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        place = range(len(self))[index]
-        start, end = self._ends[place], self._ends[place + 1]
-        return self._decode(memoryview(self._rows)[start:end])
-
-    def __iter__(self) -> Iterator[FileRef]:
-        return map(self.__getitem__, range(len(self)))
+    def __init__(self, files: Iterable[FileRef] = ()) -> None:
+        super().__init__(FileRef, files)
 
     def only(self, wanted: Callable[[str], bool] | None) -> FileList:
         """Those whose ``path`` is wanted; None: all."""
-        if wanted is None:
-            return self
-        chosen = FileList()
-        for file in self:
-            if wanted(file.path):
-                chosen.append(file)
-        return chosen
+        return self if wanted is None else FileList(file for file in self if wanted(file.path))
 
 
 @dataclass(frozen=True)
@@ -185,12 +151,12 @@ def _first_time(directory: str, found: _Found) -> bool:
     return new
 
 
-def _entries(directory: str) -> list[os.DirEntry[str]]:
+def _entries(directory: str) -> Iterator[os.DirEntry[str]]:
     try:
         with os.scandir(directory) as entries:
-            return list(entries)
+            yield from entries
     except FileNotFoundError:
-        return []
+        return
     except OSError as e:
         raise ServerRefused(
             f"{directory} cannot be read: {e.strerror}", hint="run as the server's account (mostly mysql), or as root"
@@ -265,9 +231,9 @@ def _outside(rules: Layout, found: _Found) -> None:
         _take(file_ref(os.path.basename(pool), "", pool), "plain", found)
 
 
-def _entries_outside(directory: str, rules: Layout) -> list[os.DirEntry[str]]:
+def _entries_outside(directory: str, rules: Layout) -> Iterable[os.DirEntry[str]]:
     outside = directory and directory != rules.datadir and not _is_inside(directory, rules.datadir)
-    return _entries(directory) if outside else []
+    return _entries(directory) if outside else ()
 
 
 def _take(ref: FileRef | None, kind: Kind, found: _Found) -> None:

@@ -34,7 +34,13 @@ def sink(tmp_path: Path):
 
 
 def copy(sink: DirectorySink, *files: FakeFile, family: str = "mariadb", base: Base | None = None, **options):
-    return SpaceCopier(sink, family=family, **options).copy([SpaceJob(f, base) for f in files])
+    return run(SpaceCopier(sink, family=family, **options), *(SpaceJob(f, base) for f in files))
+
+
+def run(copier: SpaceCopier, *jobs: SpaceJob) -> list[SpaceResult]:
+    results: list[SpaceResult] = []
+    copier.copy(jobs, results.append)
+    return results
 
 
 def stored(sink: DirectorySink, name: str) -> bytes:
@@ -84,11 +90,11 @@ def test_a_full_copy_holds_every_byte_and_says_what_it_is(tmp_path, sink, kind):
     assert r.zip_size == (kind.page_size if kind.name == "zip" else 0)
 
 
-def test_results_come_in_the_order_of_the_jobs_whatever_the_order_of_work(tmp_path, sink):
+def test_every_job_has_its_own_result_whatever_the_order_of_work(tmp_path, sink):
     files = [write_space(tmp_path / f"t{i}.ibd", FULL, 4 + 90 * (i % 3), space_id=i + 1) for i in range(12)]
     results = copy(sink, *files, threads=4)
-    assert [r.path for r in results] == [f.path for f in files]
-    assert [r.space_id for r in results] == list(range(1, 13))
+    assert {r.path: r.space_id for r in results} == {f.path: n for n, f in enumerate(files, 1)}
+    assert len(results) == len(files)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -363,7 +369,7 @@ def test_a_second_file_of_the_system_tablespace_is_read_by_what_the_first_one_sa
     with second.open("wb") as f:
         for number in range(400, 700):
             f.write(os.urandom(16384) if 500 <= number < 628 else CRC.page(number, 0, 1000))
-    [r] = SpaceCopier(sink, family="mysql").copy([SpaceJob(listed(second), None, head)])
+    [r] = run(SpaceCopier(sink, family="mysql"), SpaceJob(listed(second), None, head))
     assert (r.space_id, r.page_size, r.corrupt, r.stored) == (0, 16384, (), "full")
     assert stored(sink, "ibdata2") == second.read_bytes()
 
@@ -411,7 +417,7 @@ def test_a_file_dropped_before_it_was_opened_is_no_error(tmp_path, sink):
     here = write_space(tmp_path / "t.ibd", FULL, 3)
     gone = FakeFile("gone.ibd", str(tmp_path / "gone.ibd"), size=16384)
     results = copy(sink, gone, here)
-    assert [r.vanished for r in results] == [True, False]
+    assert {r.path: r.vanished for r in results} == {"gone.ibd": True, "t.ibd": False}
     assert not Path(sink.directory, "gone.ibd").exists()
 
 
@@ -640,7 +646,7 @@ from goldcopy.capture.copier import SpaceCopier, SpaceJob
 from goldcopy.image.directory import DirectorySink
 from goldcopy.image.osfile import PageCache
 with DirectorySink(sys.argv[3]) as sink:
-    SpaceCopier(sink, family="mariadb", threads=4).copy([SpaceJob(listed(Path(sys.argv[2])))])
+    SpaceCopier(sink, family="mariadb", threads=4).copy([SpaceJob(listed(Path(sys.argv[2])))], lambda _result: None)
 print(int(re.search("VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) >> 10)
 """
 

@@ -35,6 +35,11 @@ class Names:
         self.names.add(new)
 
 
+def add(spaces: CopiedSpaces, *results: SpaceResult) -> list[str]:
+    """The paths of those that were not kept."""
+    return [r.path for r in results if not spaces.add(r, T0)]
+
+
 def mend(spaces: CopiedSpaces, sink: Names, *now: FileRef) -> tuple[FileRef, ...]:
     changes = spaces.compare(now)
     spaces.mend(changes, sink)
@@ -44,7 +49,7 @@ def mend(spaces: CopiedSpaces, sink: Names, *now: FileRef) -> tuple[FileRef, ...
 def test_a_table_renamed_onto_the_next_name_to_be_opened_is_kept_once():
     spaces = CopiedSpaces()
     # listed as q (b) and p (a); q was copied, then renamed to p, and p was opened
-    assert spaces.add([result("db/q.ibd", "b"), result("db/p.ibd", "b")], T0) == ["db/p.ibd"]
+    assert add(spaces, result("db/q.ibd", "b"), result("db/p.ibd", "b")) == ["db/p.ibd"]
     sink = Names("db/q.ibd")
     assert mend(spaces, sink, ref("db/p.ibd", "b")) == ()
     assert sink.names == {"db/p.ibd"}
@@ -52,7 +57,7 @@ def test_a_table_renamed_onto_the_next_name_to_be_opened_is_kept_once():
 
 def test_swapped_tables_change_places():
     spaces, sink = CopiedSpaces(), Names("db/p.ibd", "db/q.ibd")
-    assert spaces.add([result("db/p.ibd", "a"), result("db/q.ibd", "b")], T0) == []
+    assert add(spaces, result("db/p.ibd", "a"), result("db/q.ibd", "b")) == []
     assert mend(spaces, sink, ref("db/q.ibd", "a"), ref("db/p.ibd", "b")) == ()
     assert sink.names == {"db/p.ibd", "db/q.ibd"}
     records = spaces.records([ref("db/q.ibd", "a"), ref("db/p.ibd", "b")])
@@ -61,14 +66,14 @@ def test_swapped_tables_change_places():
 
 def test_two_files_of_one_tablespace_stop_the_backup():
     spaces = CopiedSpaces()
-    spaces.add([result("db/t.ibd", "a1"), result("db/stray.ibd", "a2")], T0)
+    add(spaces, result("db/t.ibd", "a1"), result("db/stray.ibd", "a2"))
     with pytest.raises(ServerRefused, match="stray.ibd and db/t.ibd|t.ibd and db/stray.ibd"):
         spaces.records([ref("db/t.ibd", "a1"), ref("db/stray.ibd", "a2")])
 
 
 def test_dropped_and_made_anew_under_the_same_name_is_another_table():
     spaces, sink = CopiedSpaces(), Names("db/p.ibd")
-    spaces.add([result("db/p.ibd", "a")], T0)
+    add(spaces, result("db/p.ibd", "a"))
     now = ref("db/p.ibd", "c")
     assert mend(spaces, sink, now) == (now,)
     assert sink.names == set()
@@ -76,13 +81,13 @@ def test_dropped_and_made_anew_under_the_same_name_is_another_table():
 
 def test_what_vanished_while_it_was_copied_is_not_kept():
     spaces = CopiedSpaces()
-    spaces.add([SpaceResult(path="db/p.ibd", vanished=True)], T0)
+    add(spaces, SpaceResult(path="db/p.ibd", vanished=True))
     assert len(spaces) == 0
 
 
 def test_a_renamed_table_is_moved_once_however_often_the_directory_is_looked_at():
     spaces, sink = CopiedSpaces(), Names("db/p.ibd")
-    spaces.add([result("db/p.ibd", "a")], T0)
+    add(spaces, result("db/p.ibd", "a"))
     for _ in range(2):
         assert mend(spaces, sink, ref("db/q.ibd", "a")) == ()
     assert sink.names == {"db/q.ibd"}

@@ -87,7 +87,7 @@ def test_a_backup_of_ours_is_read_by_the_real_one(server_name, real, tmp_path):
         if chunks:
             sink.rename_space("db0/t.ibd", "db1/new.ibd")
             sink.remove_space("db2/t.ibd")
-        sink.commit(b"m")
+        sink.commit([b"m"])
     stream = (tmp_path / "stream").read_bytes()
     found = unpack(real, stream, tmp_path / "out")
     if chunks:

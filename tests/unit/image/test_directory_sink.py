@@ -123,7 +123,7 @@ def test_the_manifest_makes_it_a_backup(tmp_path):
         put(sink, "a", b"x")
         sink.sync()
         assert not Path(sink.directory, MANIFEST_NAME).exists()
-        sink.commit(b"manifest")
+        sink.commit([b"manifest"])
     assert Path(sink.directory, MANIFEST_NAME).read_bytes() == b"manifest"
     assert everything_below(tmp_path / "b") == ["a", MANIFEST_NAME]
 
