@@ -46,7 +46,7 @@ class PlainSet:
 
     def _drop_all_but(self, files: Iterable[FileRef]) -> None:
         roll = self._held.roll_call()
-        for file in files:
+        for file in files if self._held else ():
             roll.get(file.path)
         for held in roll.missing():
             self._copier.remove(held)

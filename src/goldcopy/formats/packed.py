@@ -43,7 +43,7 @@ class Rows(Sequence[T]):
 
     @abstractmethod
     def _bytes(self, first: int, last: int) -> bytes | bytearray:
-        """Rows ``first`` to ``last`` - 1, all of one block."""
+        """Rows ``first`` to ``last`` - 1, all of one block. Raises IndexError where there are none."""
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -57,8 +57,9 @@ class Rows(Sequence[T]):
     def __getitem__(self, index: int | slice) -> T | list[T]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        place = range(len(self))[index]
-        return self._decode(self._bytes(place, place + 1))
+        if index < 0:
+            index = range(len(self))[index]
+        return self._decode(self._bytes(index, index + 1))
 
     def __iter__(self) -> Iterator[T]:
         for first in range(0, len(self), BLOCK):
@@ -94,10 +95,10 @@ class Packed(Rows[T]):
             self.append(record)
 
     def _bytes(self, first: int, last: int) -> bytes | bytearray:
-        number = first // BLOCK
+        ends, number = self._ends, first // BLOCK
         block = self._blocks[number] if number < len(self._blocks) else self._last
-        start = self._ends[number * BLOCK]
-        return block[self._ends[first] - start : self._ends[last] - start]
+        start = ends[number * BLOCK]
+        return block[ends[first] - start : ends[last] - start]
 
 
 class Lookup(Generic[K, T]):
@@ -116,25 +117,24 @@ class Lookup(Generic[K, T]):
 
     def get(self, key: K) -> T | None:
         """The record of this key."""
-        return self._find(key)[1]
+        return self._find(key)[2]
 
     def __contains__(self, key: K) -> bool:
         return self.get(key) is not None
 
-    def _find(self, key: K) -> tuple[int, T | None]:
-        """The slot of a key and its record, or the free slot that would be its."""
-        mark, mask = hash(key) & _LOW, len(self._slots) - 1
+    def _find(self, key: K) -> tuple[int, int, T | None]:
+        """The slot of a key, the place of its record, the record. None: it has none, the slot is free to be its."""
+        slots, mark = self._slots, hash(key) & _LOW
+        mask = len(slots) - 1
         slot = mark & mask
-        while entry := self._slots[slot]:
+        while entry := slots[slot]:
             if entry >> _LOW_BITS == mark:
-                record = self._rows[(entry & _LOW) - 1]
+                place = (entry & _LOW) - 1
+                record = self._rows[place]
                 if self._key(record) == key:
-                    return slot, record
+                    return slot, place, record
             slot = (slot + 1) & mask
-        return slot, None
-
-    def _place(self, slot: int) -> int:
-        return (self._slots[slot] & _LOW) - 1
+        return slot, -1, None
 
     def _note(self, slot: int, key: K, place: int) -> None:
         self._used += not self._slots[slot]
@@ -166,24 +166,23 @@ class Table(Lookup[K, T]):
 
     def get(self, key: K) -> T | None:
         """The record of this key."""
-        slot, record = self._find(key)
-        return None if record is None or self._is_dead(self._place(slot)) else record
+        _slot, place, record = self._find(key)
+        return None if record is None or self._is_dead(place) else record
 
     def put(self, record: T) -> None:
         """Take a record, in the place of another one of the same key."""
         key = self._key(record)
-        slot, old = self._find(key)
-        gone = None if old is None else self._place(slot)
+        slot, place, old = self._find(key)
         self._packed.append(record)
         self._note(slot, key, len(self._packed) - 1)
-        if gone is not None:
-            self._bury(gone)
+        if old is not None:
+            self._bury(place)
 
     def discard(self, key: K) -> None:
         """Forget the record of this key, if there is one."""
-        slot, record = self._find(key)
+        _slot, place, record = self._find(key)
         if record is not None:
-            self._bury(self._place(slot))
+            self._bury(place)
 
     def _is_dead(self, place: int) -> bool:
         return place < len(self._dead) and bool(self._dead[place])
@@ -212,8 +211,7 @@ class RollCall(Generic[K, T]):
 
     def get(self, key: K) -> T | None:
         """The record of this key."""
-        slot, record = self._table._find(key)
-        place = self._table._place(slot)
+        _slot, place, record = self._table._find(key)
         if record is None or self._table._is_dead(place):
             return None
         if place < len(self._called):

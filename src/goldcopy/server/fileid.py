@@ -9,9 +9,10 @@ import ctypes
 import errno
 import os
 import struct
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+
+import msgspec
 
 _AT_FDCWD = -100
 _AT_EMPTY_PATH = 0x1000
@@ -21,8 +22,7 @@ _FIELDS = struct.Struct("=28xH2xQQ32xqI4xqI4xqI")
 _BUFFER_BYTES = 256
 
 
-@dataclass(frozen=True)
-class FileState:
+class FileState(msgspec.Struct, frozen=True, gc=False):
     """What statx tells. ``identity``: ``ino.sec.ns`` of inode and birth time."""
 
     identity: str

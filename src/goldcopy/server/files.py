@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from goldcopy.errors import ServerRefused
-from goldcopy.formats.packed import Packed
+from goldcopy.formats.packed import Lookup, Packed
 from goldcopy.server import fileid
 from goldcopy.server.file_rules import (
     Kind,
@@ -124,6 +124,8 @@ def _walk(rules: Layout, directory: str, prefix: str, depth: int, found: _Found)
     """
     if not _first_time(directory, found):
         return
+    # undo and system files may have directories of their own below the data directory
+    at_top = not depth or directory in (rules.undo_dir, rules.aria_dir)
     below: list[os.DirEntry[str]] = []
     files = 0
     for entry in _entries(directory):
@@ -131,7 +133,7 @@ def _walk(rules: Layout, directory: str, prefix: str, depth: int, found: _Found)
             below.append(entry)
             files += 1
         else:
-            files += _file(rules, entry, prefix, depth, found)
+            files += _file(rules, entry, prefix, found, at_top=at_top)
     if prefix and not files:
         found.empty_dirs.append(prefix.rstrip("/"))
     for entry in below:
@@ -170,10 +172,8 @@ def _is_directory(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _file(rules: Layout, entry: os.DirEntry[str], prefix: str, depth: int, found: _Found) -> bool:
+def _file(rules: Layout, entry: os.DirEntry[str], prefix: str, found: _Found, *, at_top: bool) -> bool:
     """Take one file. Returns whether it is in the backup."""
-    # undo and system files may have directories of their own below the data directory
-    at_top = not depth or os.path.dirname(entry.path) in (rules.undo_dir, rules.aria_dir)
     kind = rules.kind(entry.path, entry.name, at_top=at_top)
     if kind == "skip":
         return False
@@ -257,16 +257,18 @@ def _remote(rules: Layout, targets: Sequence[tuple[str, str]], found: _Found) ->
     """Tablespaces elsewhere, each under a name of its own inside the backup."""
     if not targets:
         return
-    known = {f.identity for f in found.spaces}
-    names = {f.path for f in found.spaces}
+    by_identity = Lookup(found.spaces, lambda file: file.identity)
+    by_path = Lookup(found.spaces, lambda file: file.path)
+    known: set[str] = set()
+    names: set[str] = set()
     files = itertools.chain(found.plain, found.spaces)
     databases = {f.path.partition("/")[0] for f in files if "/" in f.path} | set(found.empty_dirs)
     for path, source in sorted(targets, key=lambda t: t[1]):
         if _is_inside(as_listed(source, rules.datadir), rules.datadir):
             continue
-        name = _unique(path or _remote_name(source, databases), names)
+        name = _unique(path or _remote_name(source, databases), lambda name: name in names or name in by_path)
         ref = file_ref(name, "", source)
-        if ref is not None and ref.identity not in known:
+        if ref is not None and ref.identity not in known and ref.identity not in by_identity:
             known.add(ref.identity)
             names.add(name)
             found.spaces.append(ref)
@@ -279,11 +281,11 @@ def _remote_name(source: str, databases: set[str]) -> str:
     return f"{database}/{name}" if database in databases else name
 
 
-def _unique(path: str, names: set[str]) -> str:
+def _unique(path: str, is_taken: Callable[[str], bool]) -> str:
     """General tablespaces in different places may share a name."""
     stem, suffix = os.path.splitext(path)
     number, candidate = 1, path
-    while candidate in names:
+    while is_taken(candidate):
         number += 1
         candidate = f"{stem}~{number}{suffix}"
     return candidate
