@@ -11,10 +11,14 @@ from lab.oracle import Point
 from lab.server import LabServer
 
 TIMEOUT_S = 200
-_SHAPE = re.compile(
-    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}-00:00 \d+ \[(Note|Warning|ERROR)\] \[MY-011825\] \[Xtrabackup\] "
-)
-"""A line of XtraBackup since 8.0.28; only the first, which tells the version, has none of it."""
+_SHAPES = {
+    "xtrabackup": re.compile(
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}-00:00 \d+ \[(Note|Warning|ERROR)\] \[MY-011825\] \[Xtrabackup\] "
+    ),
+    "innobackupex": re.compile(r"\d{6} \d\d:\d\d:\d\d (\[\d\d\] )?(innobackupex: |completed OK!)"),
+    "mariabackup": re.compile(r"\[\d\d\] (FATAL ERROR: )?\d{4}-\d\d-\d\d \d\d:\d\d:\d\d "),
+}
+"""A line of the log under each name; only the first, which tells the version, is another."""
 
 
 def ours(name: str, *arguments: str, status: int = 0, **streams: object) -> subprocess.CompletedProcess[str]:
@@ -29,8 +33,8 @@ def ours(name: str, *arguments: str, status: int = 0, **streams: object) -> subp
     if "backup" in name:
         assert log.endswith("completed OK!\n") == (status == 0), log[-3000:]
         assert log.count("completed OK!") == (status == 0)
-    if log.startswith("xtrabackup version"):
-        assert not [line for line in log.splitlines()[1:] if not _SHAPE.match(line)], log
+    if name in _SHAPES and not status:
+        assert not [line for line in log.splitlines()[1:] if not _SHAPES[name].match(line)], log
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout, log)
 
 
