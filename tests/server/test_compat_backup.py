@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,29 @@ def test_a_compressed_and_encrypted_stream_comes_back(make_server: MakeServer, l
     assert not list(directory.rglob("*.zst*"))
     prepare(source, directory)
     at = point_of(directory)
+    source.stop()
+
+    check_restored(want, copied_back(source, directory, lab_dir / "copy"), at, source.binlogs())
+
+
+def test_pipes_side_by_side_carry_a_backup(make_server: MakeServer, lab_dir: Path) -> None:
+    """--fifo-streams under load with DDL: each pipe a stream of its own, read at once; the pipes are gone then."""
+    source = make_server("mysql-9.7")
+    schema.setup(source)
+    pipes, directory = lab_dir / "pipes", lab_dir / "backup"
+    pipes.mkdir()
+    both = ("--fifo-streams=3", f"--fifo-dir={pipes}")
+    with Load(source, seed=16, writers=writers_for(source.name)) as load, ThreadPoolExecutor(1) as pool:
+        load.go_on(1.0)
+        reader = pool.submit(ours, "xbstream", "-x", "-C", str(directory), "--parallel=3", *both)
+        back_up(source, lab_dir / "unused", "--compress=lz4", "--parallel=2", *both)
+        reader.result()
+    assert not list(pipes.iterdir())
+    want = snapshot(source)
+    ours("xtrabackup", "--decompress", "--remove-original", f"--target-dir={directory}")
+    at = point_of(directory)
+    assert "format = xbstream\n" in (directory / "xtrabackup_info").read_text()
+    prepare(source, directory)
     source.stop()
 
     check_restored(want, copied_back(source, directory, lab_dir / "copy"), at, source.binlogs())
