@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -18,6 +19,7 @@ _ENTER_S = 2.0
 """An ``__enter__`` that takes longer waits for something; then it gives back by itself what it has taken."""
 _CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _AT_ONCE: list[Callable[[], None]] = []
+_received: list[str] = []
 
 
 def catch() -> None:
@@ -25,9 +27,16 @@ def catch() -> None:
 
     One that is ignored stays so: nohup and the like mean it.
     """
+    _received.clear()
     for number in _CAUGHT:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _first)
+
+
+def check() -> None:
+    """For long work in other threads, which no signal reaches: raises KeyboardInterrupt there when one has come."""
+    if _received and threading.current_thread() is not threading.main_thread():
+        raise KeyboardInterrupt(_received[0])
 
 
 @contextlib.contextmanager
@@ -51,9 +60,10 @@ def ignore() -> None:
 
 def _first(number: int, frame: FrameType | None) -> None:
     ignore()
+    name = signal.Signals(number).name
+    _received.append(name)
     for action in list(_AT_ONCE):
         action()
-    name = signal.Signals(number).name
     patience_ends = time.monotonic() + _ENTER_S
 
     def interrupt(_number: int, where: FrameType | None) -> None:

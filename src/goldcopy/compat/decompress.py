@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from goldcopy import signals
 from goldcopy.compat.increments import ROCKSDB, entries
 from goldcopy.errors import TargetRefused, UsageError, write_failure
 from goldcopy.events import Emit, Note
@@ -93,6 +94,7 @@ def _pieces(job: _Job, request: DecompressRequest) -> Iterator[bytes]:
     unwrapper = Unwrapper(job.packed, job.suffixes, request.cipher)
     with open(job.packed, "rb", buffering=0) as f:
         while data := f.read(PIECE_BYTES):
+            signals.check()
             yield from unwrapper.feed(data)
     yield from unwrapper.finish()
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterable, Iterator
 
+from goldcopy import signals
 from goldcopy.errors import write_failure
 from goldcopy.image import osfile
 
@@ -38,10 +39,12 @@ def _whole_or_gone(path: str) -> Iterator[None]:
     """Removes what could not be written. Raises NoSpace, TargetRefused, which name it."""
     try:
         yield
-    except OSError as e:
+    except BaseException as e:
         with contextlib.suppress(OSError):
             os.unlink(path)
-        raise write_failure(e, path) from e
+        if isinstance(e, OSError):
+            raise write_failure(e, path) from e
+        raise
 
 
 def replace_copy(source: str, target: str) -> None:
@@ -73,6 +76,7 @@ def copy_data(source: int, target: int) -> None:
     os.ftruncate(target, size)
     for start, end in osfile.data_extents(source, 0, size):
         while start < end:
+            signals.check()
             data = os.pread(source, min(_PIECE_BYTES, end - start), start)
             if not data:
                 return

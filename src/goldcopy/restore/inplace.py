@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+from goldcopy import signals
 from goldcopy.errors import DISK_FULL, BackupInvalid, write_failure
 from goldcopy.events import Emit, Note, Progress, Warn
 from goldcopy.formats.delta import read_header
@@ -270,6 +271,7 @@ def _runs(numbers: Iterable[int], offset: int, page_size: int) -> Iterator[Run]:
 
 
 def _copy_run(fd: int, path: str, out: int, run: Run, page_size: int, *, sparse: bool) -> None:
+    signals.check()
     first, count, offset = run
     data = os.pread(fd, count * page_size, offset)
     if len(data) < count * page_size:

@@ -325,12 +325,15 @@ def test_what_has_to_wait_waits_where_the_user_has_room(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
-def test_a_reader_that_takes_nothing_is_not_waited_for_after_a_signal(kind: str) -> None:
+def test_a_reader_that_takes_nothing_is_not_waited_for_after_a_signal(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In another thread, too, which no signal reaches."""
     if kind == "pipe":
         reading, writing = os.pipe()
     else:
         reading, writing = (end.detach() for end in socket.socketpair())
+    monkeypatch.setattr(signals, "_received", [])
     channel, failed = Channel(writing), []
 
     def write() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from goldcopy import signals
 from goldcopy.compat.copyback import CopyBackRequest, copy_back
 from goldcopy.compat.ddlmarks import apply_marks
 from goldcopy.compat.decompress import DecompressRequest, decompress
@@ -149,6 +150,23 @@ def test_a_copy_that_was_killed_anywhere_is_not_taken_for_whole(
             assert "is not whole" in e.message or (whole and "is not empty" in e.message)
         assert names(home) == before
     assert step > 15
+
+
+def test_a_signal_ends_the_copy_of_a_large_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a thread that it does not reach: there is no waiting for the file's end, and nothing is left of it."""
+    home = backup(tmp_path, d__large="x" * (3 << 20))
+    copied: list[int] = []
+    monkeypatch.setattr(signals, "_received", [])
+
+    def told(fd: int, data: memoryview, offset: int, *_: int) -> None:
+        copied.append(offset)
+        signals._received.append("SIGTERM")
+
+    monkeypatch.setattr("goldcopy.image.osfile.write_at", told)
+    with pytest.raises(KeyboardInterrupt):
+        copy_back(CopyBackRequest(target_dir=str(home), datadir=str(tmp_path / "data")), silent)
+    assert len(copied) < 3
+    assert names(tmp_path / "data") == set()
 
 
 def test_a_move_to_a_full_file_system_leaves_all_in_the_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
