@@ -1,4 +1,4 @@
-"""Copies tablespaces in parallel: one process, a few threads, a megabyte at a time (``copying.md`` 1).
+"""Copies tablespaces in parallel: one process, a few threads, a few megabytes at a time (``copying.md`` 1).
 
 Threads suffice because all that takes time (reads, sums, writes) is done outside the interpreter lock. A large file
 is worked on by all of them, and files are open only while they are, so that 100,000 tables need no more than a
@@ -20,10 +20,12 @@ from goldcopy.capture.throttle import Throttle
 from goldcopy.capture.witness import NewestPages
 from goldcopy.errors import Interrupted
 from goldcopy.formats import Family
-from goldcopy.formats.chunksum import CHUNK
 from goldcopy.image.sink import Sink
 
 __all__ = ["UNKNOWN_SPACE", "Base", "SpaceCopier", "SpaceJob", "SpaceResult", "imported_since"]
+
+CHUNK_BYTES = 4 << 20
+"""What a thread reads at once: two huge pages, so that what is done in Python for each chunk hardly counts."""
 
 LEGACY_CHUNK_BYTES, LEGACY_THREADS = 8 << 20, 2
 """The byte-serial ``innodb`` sum goes through all pages of a buffer at once: the more there are, the faster."""
@@ -58,7 +60,7 @@ class SpaceCopier:
         progress: Callable[[int, int], None] = lambda _done, _total: None,
         cancelled: threading.Event | None = None,
     ) -> None:
-        chunk_bytes = LEGACY_CHUNK_BYTES if legacy else CHUNK
+        chunk_bytes = LEGACY_CHUNK_BYTES if legacy else CHUNK_BYTES
         self._rules = CopyRules(sink, family, chunk_bytes, on_corrupt, newest or NewestPages())
         self._threads = min(threads, LEGACY_THREADS) if legacy else threads
         self._legacy, self._extended = legacy, extended

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from goldcopy.capture.copy_source import Pause, Source, aligned
 from goldcopy.formats import Lsn
 from goldcopy.formats.innodb.page import SYSTEM_SPACE, ChunkVerifier, Geometry
+from goldcopy.image import osfile
 from goldcopy.image.osfile import ALIGN, PageCache
 
 TORN_PAUSES_S = (0.001,) * 20 + (0.020,) * 80
@@ -50,7 +51,7 @@ class Checker:
     """
 
     def __init__(self, chunk_bytes: int, *, legacy: bool, pause: Pause, extended: bool = False) -> None:
-        self.view = memoryview(mmap.mmap(-1, chunk_bytes))
+        self.view = osfile.buffer(chunk_bytes)
         self._block = memoryview(mmap.mmap(-1, _MAX_PAGE_BYTES))
         self._second: memoryview | None = None
         self._legacy, self.pause, self._extended = legacy, pause, extended
@@ -156,7 +157,7 @@ class Checker:
     ) -> list[int]:
         """Read the span of these pages again; take over what differs, and say which did."""
         if self._second is None:
-            self._second = memoryview(mmap.mmap(-1, len(self.view)))
+            self._second = osfile.buffer(len(self.view))
         start = indices[0] * page_size // ALIGN * ALIGN
         end = aligned((indices[-1] + 1) * page_size)
         got = start + source.read(self._second[start:end], offset + start, self._cache)

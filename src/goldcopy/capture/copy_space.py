@@ -431,7 +431,7 @@ class SpaceCopy:
     # -- the end ----------------------------------------------------------------------------------------------
 
     def _corrupt(self, pages: list[int], page_size: int, why: str = "its checksum stays wrong") -> PageCorrupt:
-        rest = f" (and {len(pages) - 1} more in the same megabyte)" if len(pages) > 1 else ""
+        rest = f" (and {len(pages) - 1} more close to it)" if len(pages) > 1 else ""
         return PageCorrupt(
             f"{self.job.file.source}: page {pages[0]} at byte offset {pages[0] * page_size} is corrupt: {why}{rest}",
             hint="check the disk and repair the table (or restore it) first; to take a backup all the same, let "

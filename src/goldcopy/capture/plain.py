@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import time
 from collections.abc import Callable
 from typing import Literal, Protocol
@@ -10,6 +9,7 @@ from typing import Literal, Protocol
 from goldcopy.capture.copy_source import Source, read_failure
 from goldcopy.capture.throttle import Throttle
 from goldcopy.formats.chunksum import CHUNK
+from goldcopy.image import osfile
 from goldcopy.image.manifest import Plain
 from goldcopy.image.osfile import PageCache
 from goldcopy.image.sink import FileWriter, Sink
@@ -77,7 +77,7 @@ class PlainCopier:
         self, sink: Sink, throttle: Throttle | None = None, pulse: Callable[[], None] = lambda: None
     ) -> None:
         self._sink, self._throttle, self._pulse = sink, throttle or Throttle(), pulse
-        self._view = memoryview(mmap.mmap(-1, CHUNK))
+        self._view = osfile.buffer(CHUNK)
         self._cache = PageCache()
 
     def copy(self, file: PlainFile) -> Plain | None:
@@ -106,7 +106,9 @@ class PlainCopier:
             if source.is_hole(offset, length):
                 out.hole(length)
                 continue
-            time.sleep(self._throttle.reserve(length))
+            wait_s = self._throttle.reserve(length)
+            if wait_s:
+                time.sleep(wait_s)  # even a sleep of nothing costs a timer's tick
             got = min(source.read(self._view, offset, self._cache), length)
             self._pour_chunk(source, out, offset, got)
             if got < length:

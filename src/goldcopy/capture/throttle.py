@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
+REQUEST_BYTES = 1 << 20
 BURST_S = 0.1
 """An idle throttle saves up this much, so that a late thread does not cost rate."""
 
@@ -13,7 +14,7 @@ BURST_S = 0.1
 class Throttle:
     """Shared by all threads. ``bytes_per_s`` and ``iops`` bound reads of the source; 0 is no bound.
 
-    A request is one read of up to 1 MiB.
+    A request is 1 MiB or less: a longer read counts as several.
     """
 
     def __init__(self, bytes_per_s: int = 0, iops: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -27,7 +28,7 @@ class Throttle:
         """Announce a read of ``length`` bytes. Returns the seconds to wait before making it."""
         if not self._byte_s and not self._request_s:
             return 0.0
-        cost = max(length * self._byte_s, self._request_s)
+        cost = max(length * self._byte_s, -(-length // REQUEST_BYTES) * self._request_s)
         with self._lock:
             now = self._clock()
             start = max(self._free_at, now - BURST_S)

@@ -14,6 +14,7 @@ import click
 
 from goldcopy import __version__
 from goldcopy.errors import GoldcopyError, Interrupted, system_failure
+from goldcopy.startup import importing
 
 if TYPE_CHECKING:
     from goldcopy.cli.render import Renderer
@@ -53,7 +54,8 @@ def _build(name: str) -> click.Command:
     from goldcopy.options import Connection
 
     module_name, class_name, _, connects = COMMANDS[name]
-    module = importlib.import_module(f"goldcopy.commands.{module_name}")
+    with importing():
+        module = importlib.import_module(f"goldcopy.commands.{module_name}")
     declaration = getattr(module, class_name)
     params = parameters(declaration, Connection) if connects else parameters(declaration)
     params += [

@@ -30,7 +30,7 @@ class Backup:
     name: str = opt("a name to remember this backup by", "", metavar="TEXT")
     parallel: int = opt("threads that copy; 2 is kinder to a busy server, 4 is faster", 2, metavar="N")
     throttle_mb: float = opt("read at most this many MB a second (0: no limit)", 0.0, metavar="MB")
-    throttle_iops: int = opt("make at most this many reads a second (0: no limit)", 0, metavar="N")
+    throttle_iops: int = opt("make at most this many reads of 1 MiB a second (0: no limit)", 0, metavar="N")
     on_corrupt: str = opt(
         "a page that stays bad: stop the backup, or list it and copy it as it is", "stop", choices=("stop", "list")
     )

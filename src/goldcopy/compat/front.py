@@ -17,6 +17,7 @@ from goldcopy.compat.options.parser import face_of, parse
 from goldcopy.compat.options.settings import Settings
 from goldcopy.compat.options.values import OptionError
 from goldcopy.errors import GoldcopyError, Interrupted, system_failure
+from goldcopy.startup import importing
 
 if TYPE_CHECKING:
     from goldcopy.compat.optfiles import Loaded
@@ -217,8 +218,9 @@ def _raise_open_files(wanted: int, log: Log) -> None:
 
 
 def _backup(program: Program, settings: Settings, log: Log) -> None:
-    from goldcopy.compat.backup import Call, backup
-    from goldcopy.compat.innobackupex import backup_dir, with_base
+    with importing():
+        from goldcopy.compat.backup import Call, backup
+        from goldcopy.compat.innobackupex import backup_dir, with_base
 
     if settings.face.positional:
         log.note("Starting the backup operation")

@@ -63,7 +63,7 @@ class DeltaEncoder:
         self._last_number = page_no
         self.pages += 1
         self._put(page)
-        return done + self._finished()
+        return done if self.size % BLOCK_BYTES else done + self._finished()
 
     def finish(self) -> list[Block]:
         """Close the last cluster. Returns the remaining blocks, the file's last one cut to size."""

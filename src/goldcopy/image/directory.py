@@ -162,9 +162,9 @@ class _Delta(_Writer):
             self._store(self._encoder.add(number, page))
 
     def _store(self, blocks: list[Block]) -> None:
-        with _writing(self._place):
-            for block in blocks:
-                self._sums[block.offset // CHUNK] = chunksum.chunk_sum(memoryview(block.data))
+        for block in blocks:
+            self._sums[block.offset // CHUNK] = chunksum.chunk_sum(memoryview(block.data))
+            with _writing(self._place):
                 osfile.write_at(self._fd, memoryview(block.data), block.offset, osfile.WRITE_BYTES)
 
     def finish(self) -> str:

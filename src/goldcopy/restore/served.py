@@ -104,7 +104,9 @@ class Served:
 def asked(run: RecoveryRun) -> Iterator[Cursor]:
     """A cursor of the running server. Raises RecoveryFailed when it lets nobody in."""
     try:
-        connection = pymysql.connect(unix_socket=run.socket_path, user="root", read_timeout=_ANSWER_S)
+        connection = pymysql.connect(
+            unix_socket=run.socket_path, user="root", read_timeout=_ANSWER_S, ssl_disabled=True
+        )
     except pymysql.Error as e:
         raise RecoveryFailed(f"the recovered server cannot be asked for its tables: {e}") from e
     with contextlib.closing(connection), connection.cursor() as cursor:

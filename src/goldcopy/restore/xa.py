@@ -14,7 +14,9 @@ def rollback_prepared(socket: str, emit: Emit) -> int:
     """Roll back every XA PREPARED transaction of a running server. Returns how many. Raises RecoveryFailed."""
     try:
         # one byte a character: the parts of an xid are bytes
-        connection = pymysql.connect(unix_socket=socket, user="root", charset="latin1", autocommit=True)
+        connection = pymysql.connect(
+            unix_socket=socket, user="root", charset="latin1", autocommit=True, ssl_disabled=True
+        )
         with closing(connection), connection.cursor() as cursor:
             cursor.execute("XA RECOVER")
             found = cursor.fetchall()

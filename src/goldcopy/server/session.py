@@ -268,8 +268,10 @@ def open_session(account: Account) -> Session:
     """Log in. Raises ConnectFailed."""
     import pymysql
 
+    from goldcopy.server.wire import WireConnection
+
     try:
-        connection = pymysql.connect(
+        connection = WireConnection(
             unix_socket=account.socket or None,
             host=account.host,
             port=account.port,

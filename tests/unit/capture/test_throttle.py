@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from goldcopy.capture.throttle import BURST_S, Throttle
+from goldcopy.capture.throttle import BURST_S, REQUEST_BYTES, Throttle
 
 
 class FakeClock:
@@ -38,3 +38,10 @@ def test_idle_time_is_not_saved_up_for_a_flood():
 def test_without_a_bound_nothing_waits():
     throttle = Throttle()
     assert [throttle.reserve(1 << 40) for _ in range(3)] == [0.0, 0.0, 0.0]
+
+
+def test_a_long_read_counts_as_the_requests_it_is_made_of():
+    clock = FakeClock()
+    throttle = Throttle(iops=10, clock=clock)
+    throttle.reserve(4 * REQUEST_BYTES)
+    assert round(throttle.reserve(1), 6) == 0.4

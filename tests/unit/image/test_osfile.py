@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
 import os
 from pathlib import Path
@@ -73,3 +74,36 @@ def test_space_is_reserved_without_changing_content(holed):
         pytest.skip("this file system reserves nothing")
     assert os.fstat(holed).st_size == 300 * PAGE
     assert os.pread(holed, 2, PAGE - 1) == b"a\0"
+
+
+@pytest.mark.parametrize("length", [PAGE, 1 << 20, (4 << 20) + PAGE])
+def test_a_buffer_is_as_long_as_asked_for_and_aligned_for_direct_io(tmp_path, length):
+    view = osfile.buffer(length)
+    assert len(view) == length
+    assert ctypes.addressof(ctypes.c_char.from_buffer(view)) % osfile.HUGE_PAGE_BYTES == 0
+    path = tmp_path / "f"
+    path.write_bytes(os.urandom(length))
+    fd = os.open(path, os.O_RDONLY)
+    direct = osfile.reopen_direct(fd)
+    assert osfile.read_at(fd if direct is None else direct, view, 0) == length
+    assert view.tobytes() == path.read_bytes()
+
+
+def test_a_fork_while_a_read_is_under_way_takes_no_buffer_along():
+    view = osfile.buffer(PAGE)
+    at = ctypes.addressof(ctypes.c_char.from_buffer(view))
+    flags = mapping_flags(at)
+    assert "dc" in flags
+
+
+def mapping_flags(address: int) -> list[str]:
+    """VmFlags of the mapping that an address lies in (proc(5), smaps)."""
+    inside = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        words = line.split()
+        if "-" in words[0] and ":" not in words[0]:
+            start, end = (int(x, 16) for x in words[0].split("-"))
+            inside = start <= address < end
+        elif inside and words[0] == "VmFlags:":
+            return words[1:]
+    raise AssertionError("no such mapping")

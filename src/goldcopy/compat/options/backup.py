@@ -34,7 +34,7 @@ OPTIONS: tuple[Option, ...] = (
         size(
             "read-buffer-size",
             R.XB8,
-            "Data files are read in pieces of 1 MiB, which disks and caches take best.",
+            "Data files are read in pieces of 4 MiB, which disks and caches take best.",
             10 << 20,
             arg=Arg.OPTIONAL,
             bare=10 << 20,

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import compress
 from operator import xor
 
 from goldcopy.formats import Family, Lsn, PageNo, SpaceId
@@ -285,7 +286,7 @@ class ChunkVerifier:
         lsns = _every_page(self._lsn_field, length // self._n).unpack_from(self._view)
         if not lsns or max(lsns) < since:
             return []
-        return [i for i, lsn in enumerate(lsns) if lsn >= since]
+        return list(compress(range(len(lsns)), map(since.__le__, lsns)))
 
     def newest(self, length: int) -> tuple[Lsn, int]:
         """The greatest FIL_PAGE_LSN, and the index of the page that has it."""
