@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from goldcopy.capture.copy_source import Pause, Source, aligned
 from goldcopy.formats import Lsn
@@ -25,8 +27,7 @@ STEADY_PAUSES_S = (0.005,) * 20 + (0.020,) * 80
 _MAX_PAGE_BYTES = 64 << 10
 
 
-@dataclass
-class Findings:
+class Findings(msgspec.Struct):
     """What the pages of a chunk were like. Page numbers count within the file.
 
     ``older``: whether pages were left out as older than the base; only looked for where the caller sets it to False.
@@ -34,7 +35,7 @@ class Findings:
 
     torn_rereads: int = 0
     unverifiable: int = 0
-    corrupt: list[int] = field(default_factory=list)
+    corrupt: list[int] = []
     shrunk_to: int | None = None
     older: bool = True
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import msgspec
@@ -64,8 +63,7 @@ class SpaceFile(Protocol):
         """Bytes when it was listed: only for the order of work and for progress."""
 
 
-@dataclass(frozen=True, slots=True)
-class Base:
+class Base(msgspec.Struct, frozen=True):
     """What an increment stands on: pages with LSN >= ``since`` are taken.
 
     ``identities``: (space id, identity) of every tablespace that the base holds; any other is copied whole. None:
@@ -77,8 +75,7 @@ class Base:
     always_delta: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SpaceJob:
+class SpaceJob(msgspec.Struct, frozen=True):
     """One file to copy. ``base``: None for a full backup.
 
     ``head``: the tablespace's first file, when this is a later one (the system tablespace may have several): page
@@ -196,8 +193,7 @@ class Turns:
             self._condition.notify_all()
 
 
-@dataclass(frozen=True)
-class CopyRules:
+class CopyRules(msgspec.Struct, frozen=True):
     """What holds for every tablespace of a backup."""
 
     sink: Sink
@@ -207,16 +203,15 @@ class CopyRules:
     newest: NewestPages
 
 
-@dataclass
-class _Tally:
+class _Tally(msgspec.Struct):
     """``Findings`` of all chunks so far, from all threads."""
 
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.Lock = msgspec.field(default_factory=threading.Lock)
     done: int = 0
     pages_stored: int = 0
     torn_rereads: int = 0
     unverifiable: int = 0
-    corrupt: list[int] = field(default_factory=list)
+    corrupt: list[int] = []
     size: int = 0
     older: bool = False
 

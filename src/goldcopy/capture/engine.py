@@ -14,8 +14,9 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass, field
 from typing import Literal, overload
+
+import msgspec
 
 from goldcopy import __version__
 from goldcopy.capture.base import BackupBase
@@ -65,8 +66,7 @@ ENCRYPTED_BINLOG_MAGIC, ENCRYPTED_BINLOG_HEADER_BYTES = b"\xfdbin", 512
 Finish = Callable[[Manifest], Manifest]
 
 
-@dataclass(frozen=True, kw_only=True)
-class CaptureOptions:
+class CaptureOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How to copy. ``on_corrupt``: ``stop`` at a page that stays bad, or ``list`` it and go on.
     ``extended_validation``: a page that says it is encrypted and is not, is bad.
 
@@ -90,7 +90,7 @@ class CaptureOptions:
     own_dirs: tuple[str, ...] = ()
     name: str = ""
     wanted: Callable[[str], bool] | None = None
-    policy: LockPolicy = field(default_factory=LockPolicy)
+    policy: LockPolicy = LockPolicy()
 
 
 class _Jobs(Sequence[SpaceJob]):

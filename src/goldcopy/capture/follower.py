@@ -9,8 +9,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from goldcopy.capture.redo_source import RedoSource
 from goldcopy.errors import GoldcopyError, RedoOverrun, ServerRefused
@@ -26,8 +27,7 @@ class Appender(Protocol):
     def write(self, data: bytes) -> object: ...
 
 
-@dataclass(frozen=True)
-class Lag:
+class Lag(msgspec.Struct, frozen=True):
     """How far the follower is behind. Bytes, bytes per second, and seconds until the server would overwrite."""
 
     behind_bytes: int

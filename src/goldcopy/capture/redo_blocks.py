@@ -6,8 +6,9 @@ import abc
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
+
+import msgspec
 
 from goldcopy.capture.redo_base import (
     HEADER_TRIES,
@@ -218,8 +219,7 @@ def _mysql_encryption(fd: int) -> bytes:
     return block if block[_KEY_AT:].startswith(_KEY_MAGICS) else b""
 
 
-@dataclass(frozen=True)
-class _RedoFile:
+class _RedoFile(msgspec.Struct, frozen=True):
     """One #ib_redoN: it holds the LSNs of ``[start, end)``."""
 
     start: int

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
-import shutil
 
 from goldcopy.capture.plain import PlainCopier
 from goldcopy.errors import GoldcopyError, ServerRefused
@@ -41,7 +39,7 @@ class RocksdbCheckpoint(contextlib.AbstractContextManager["RocksdbCheckpoint"]):
             if found_dir:
                 self._emit(Warn("rocksdb", f"{found_dir} is not in the backup: the server has not loaded RocksDB"))
             return
-        place = os.path.join(self._home, _PREFIX + secrets.token_hex(4))
+        place = os.path.join(self._home, _PREFIX + os.urandom(4).hex())
         self._made = place
         try:
             self._instance.session.run(f"SET GLOBAL rocksdb_create_checkpoint = '{place}'")
@@ -68,6 +66,8 @@ class RocksdbCheckpoint(contextlib.AbstractContextManager["RocksdbCheckpoint"]):
 
     def __exit__(self, *exc: object) -> None:
         if self._made and os.path.isdir(self._made):
+            import shutil  # with all its compressors, that few backups need
+
             try:
                 shutil.rmtree(self._made)
             except OSError as e:

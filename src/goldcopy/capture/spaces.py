@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass
 from itertools import pairwise
 
 import msgspec
@@ -26,8 +25,7 @@ _PARKED = ".goldcopy-parked"
 _TICK_NS = 50_000_000
 
 
-@dataclass(frozen=True)
-class Changes:
+class Changes(msgspec.Struct, frozen=True):
     """What a second look at the data directory found."""
 
     fresh: tuple[FileRef, ...]

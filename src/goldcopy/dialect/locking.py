@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 Blocker = Literal["nothing", "ddl", "writes", "all"]
 
@@ -12,8 +13,7 @@ _ROTATE = "FLUSH NO_WRITE_TO_BINLOG BINARY LOGS"
 _FTWRL = "FLUSH TABLES WITH READ LOCK"
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """One statement. ``lock``: the name under which its time is reported, "" when it takes no lock.
 
     ``waits_for``: which running statements can keep it from us, so that only those are ever ended for it: DDL,
@@ -27,8 +27,7 @@ class Step:
     is_global: bool = False
 
 
-@dataclass(frozen=True)
-class LockPlan:
+class LockPlan(msgspec.Struct, frozen=True):
     """Statements in order, from the guard that lets work go on to the consistent point, and back.
 
     ``commit``: everything stands still, files of every engine included. ``commit_innodb``: enough when all user

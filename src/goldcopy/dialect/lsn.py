@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from goldcopy.errors import ServerRefused
 from goldcopy.formats import Lsn
@@ -13,8 +14,7 @@ from goldcopy.formats import Lsn
 Rows = Sequence[tuple[Any, ...]]
 
 
-@dataclass(frozen=True)
-class LsnSource:
+class LsnSource(msgspec.Struct, frozen=True):
     """``sql`` to ask, ``parse`` to read the answer."""
 
     sql: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from goldcopy.errors import ServerRefused
 from goldcopy.formats import Lsn
@@ -14,8 +15,7 @@ Rows = Sequence[tuple[Any, ...]]
 Record = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class BinlogPoint:
+class BinlogPoint(msgspec.Struct, frozen=True):
     """``lsn``: InnoDB's LSN at exactly this point, None where the query does not tell. ``channels``: replication
     channels that the answer names, None where it names none at all."""
 
@@ -26,8 +26,7 @@ class BinlogPoint:
     channels: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True)
-class PositionSource:
+class PositionSource(msgspec.Struct, frozen=True):
     """``statements`` run in order; ``parse`` gets a list of rows for each, every row a record by column name.
 
     ``names_channels``: the answer tells which replication channels there are. ``of_binlog``: statements that tell
@@ -40,8 +39,7 @@ class PositionSource:
     of_binlog: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReplicaState:
+class ReplicaState(msgspec.Struct, frozen=True, kw_only=True):
     """Where a replication channel stood: what its SQL thread had executed, in the source's coordinates."""
 
     channel: str = ""
@@ -54,8 +52,7 @@ class ReplicaState:
     sql_running: bool = False
 
 
-@dataclass(frozen=True)
-class ReplicaWords:
+class ReplicaWords(msgspec.Struct, frozen=True):
     """The statements about replicas: MySQL 8.4 no longer knows SLAVE.
 
     ``{channel}`` in ``stop_sql``/``start_sql`` stands for the clause that names one channel. ``gtid_sql``: what the

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 Feature = Literal["backup", "replica", "replica-position", "binlog", "kill", "history", "locks-of-others"]
 
 
-@dataclass(frozen=True)
-class Need:
+class Need(msgspec.Struct, frozen=True):
     """One privilege: any of ``any_of`` serves, the first is what a GRANT should say. ``scope``: as in GRANT ... ON.
 
     ``feature``: who needs it. ``replica-position``: every backup of a replica; ``replica``: who stops its SQL thread.

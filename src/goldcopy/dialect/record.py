@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from goldcopy.dialect import recovery
 from goldcopy.dialect.locking import LockPlan
@@ -16,8 +17,7 @@ from goldcopy.errors import ServerRefused
 from goldcopy.formats import Family, Lsn
 
 
-@dataclass(frozen=True, kw_only=True)
-class Dialect:
+class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     """What is different about the servers of one family from version ``since`` on, up to the next newer row.
 
     ``tested``: this project's tests run on such a server. ``redo_layouts``: keys of ``formats.redo`` that may be

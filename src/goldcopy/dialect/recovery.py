@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from goldcopy.formats import Lsn
 
@@ -17,8 +18,7 @@ _MB = 1 << 20
 _ON = frozenset({"on", "1", "yes", "true"})
 
 
-@dataclass(frozen=True, kw_only=True)
-class RecoveryTask:
+class RecoveryTask(msgspec.Struct, frozen=True, kw_only=True):
     """What a recovery has before it. ``variables``: of the source (``Manifest.server.variables``).
 
     ``log_bytes``, ``log_files``: the redo log that was written for it. ``binlog``: base name of the binlog tail,
@@ -38,8 +38,7 @@ class RecoveryTask:
     upgrade: bool = False
 
 
-@dataclass(frozen=True)
-class RecoveryPlan:
+class RecoveryPlan(msgspec.Struct, frozen=True):
     """``options``: the command line of a task. ``reached``: the LSN at which the scan of the redo ended, in the log.
 
     ``binlog``: file and position that InnoDB itself remembers, in the log; None where it remembers none.
@@ -49,7 +48,7 @@ class RecoveryPlan:
     options: Callable[[RecoveryTask], list[str]]
     reached: re.Pattern[str]
     binlog: re.Pattern[str] | None
-    benign: tuple[re.Pattern[str], ...] = field(default=())
+    benign: tuple[re.Pattern[str], ...] = ()
 
 
 def _is_on(value: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from goldcopy.dialect import locking, lsn, position, privileges, recovery
 from goldcopy.dialect.record import Dialect

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from goldcopy.errors import ServerRefused
 from goldcopy.formats import Family
@@ -13,8 +14,7 @@ _REPLICATION_PREFIX = "5.5.5-"
 _NUMBERS = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 
 
-@dataclass(frozen=True)
-class Version:
+class Version(msgspec.Struct, frozen=True):
     """A family and three numbers, which compare as numbers do."""
 
     family: Family

@@ -14,7 +14,8 @@ header is still open: a cluster's first block comes after the rest of that clust
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+
+import msgspec
 
 from goldcopy.formats import Family
 
@@ -24,8 +25,7 @@ _END = b"\xff\xff\xff\xff"
 _END_NUMBER = 0xFFFFFFFF
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(msgspec.Struct, frozen=True):
     """Finished bytes of a delta file. ``offset`` is a multiple of 1 MiB; only the last block is shorter."""
 
     offset: int
@@ -120,8 +120,7 @@ def read_header(block: bytes | memoryview, page_size: int) -> tuple[list[int], b
     return numbers, mark == _LAST
 
 
-@dataclass(frozen=True)
-class Meta:
+class Meta(msgspec.Struct, frozen=True):
     """What ``.meta`` says of its delta. ``page_size``: bytes on disk. ``space_flags``: MySQL only."""
 
     page_size: int

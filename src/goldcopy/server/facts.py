@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 # Kept for recovery, for the check of a restore's target, and for people who read a manifest years later
 _KEPT = (
@@ -27,8 +28,7 @@ _SECRET_WORDS = ("password", "token", "secret", "filekey")
 _KEYRING_KEPT = ("component_name", "implementation_name", "data_file")
 
 
-@dataclass(frozen=True)
-class ServerFacts:
+class ServerFacts(msgspec.Struct, frozen=True):
     """``variables``: (name, value), sorted, without secrets; what a keyring component says of itself comes as
     ``keyring_component_name``, ``keyring_implementation_name``, ``keyring_data_file``. ``plugins``: active ones that
     came from a library.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 Kind = Literal["space", "plain", "unknown", "skip"]
 
@@ -45,8 +46,7 @@ _BINLOG = re.compile(r"(?P<base>.+)\.(?:\d{6,}(?:\.idx)?|index|state|index_crash
 _SYSTEM_DATABASES = frozenset({"mysql", "performance_schema", "sys", "information_schema"})
 
 
-@dataclass(frozen=True, kw_only=True)
-class Layout:
+class Layout(msgspec.Struct, frozen=True, kw_only=True):
     """Where a server keeps what; absolute paths without trailing slash.
 
     ``system_files``: files of the system tablespace. ``log_bases``: binlog and relay log names without their number.

@@ -6,9 +6,9 @@ import itertools
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 
 import msgspec
+from msgspec.structs import replace
 
 from goldcopy.errors import ServerRefused
 from goldcopy.formats.packed import Lookup, Packed
@@ -60,8 +60,7 @@ class FileList(Packed[FileRef]):
         return self if wanted is None else FileList(file for file in self if wanted(file.path))
 
 
-@dataclass(frozen=True)
-class Listing:
+class Listing(msgspec.Struct, frozen=True):
     """All files. ``unknown``: those of ``plain`` that belong to no engine we know. ``empty_dirs``: relative.
 
     ``has_user_tables_outside_innodb``: tables whose copy needs writers to stand still. ``rocksdb_dir``: absolute, ""
@@ -76,14 +75,13 @@ class Listing:
     rocksdb_dir: str
 
 
-@dataclass
-class _Found:
-    spaces: FileList = field(default_factory=FileList)
-    plain: FileList = field(default_factory=FileList)
-    unknown: list[FileRef] = field(default_factory=list)
-    empty_dirs: list[str] = field(default_factory=list)
-    links: list[tuple[str, str]] = field(default_factory=list)
-    walked: set[tuple[int, int]] = field(default_factory=set)
+class _Found(msgspec.Struct):
+    spaces: FileList = msgspec.field(default_factory=FileList)
+    plain: FileList = msgspec.field(default_factory=FileList)
+    unknown: list[FileRef] = []
+    empty_dirs: list[str] = []
+    links: list[tuple[str, str]] = []
+    walked: set[tuple[int, int]] = set()
     outside_innodb: bool = False
     rocksdb_dir: str = ""
 

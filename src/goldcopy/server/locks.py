@@ -9,13 +9,13 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from goldcopy.dialect.locking import FLUSH_REDO, Step
 from goldcopy.errors import GoldcopyError, PrivilegeMissing, ServerRefused
 from goldcopy.events import Emit, Locked, Note, Warn
 from goldcopy.server.instance import Instance
-from goldcopy.server.last_will import LastWill
 from goldcopy.server.position import is_replica, replica_states
 from goldcopy.server.queries import KillType, WaitType, may_be_ended, running_queries, wait_for_long_queries
 from goldcopy.server.session import Session
@@ -24,8 +24,7 @@ from goldcopy.server.sql_errors import LOCK_WAIT_TIMEOUT, number_of
 _POLL_S = 0.5
 
 
-@dataclass(frozen=True, kw_only=True)
-class LockPolicy:
+class LockPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How patient the locks are. Seconds; 0 for ``wait_query_timeout_s`` and ``kill_timeout_s`` means: do not.
 
     ``lock_wait_timeout_s``: how long one lock may be waited for. ``wait_query_timeout_s``: before a lock that waits
@@ -48,8 +47,7 @@ class LockPolicy:
     heavy_commit: bool = False
 
 
-@dataclass(frozen=True)
-class HeldLock:
+class HeldLock(msgspec.Struct, frozen=True):
     """One lock, given back: seconds waited for and held."""
 
     lock: str
@@ -57,8 +55,7 @@ class HeldLock:
     held_s: float
 
 
-@dataclass(frozen=True)
-class _Taken:
+class _Taken(msgspec.Struct, frozen=True):
     lock: str
     waited_s: float
     since: float
@@ -241,6 +238,8 @@ class SafeReplica(contextlib.AbstractContextManager["SafeReplica"]):
     def __enter__(self) -> SafeReplica:
         if not self._wanted:
             return self
+        from goldcopy.server.last_will import LastWill  # and what starts processes: for replicas only
+
         states = replica_states(self._instance)
         running = [r.channel for r in states if r.sql_running]
         if not running:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from goldcopy.errors import UsageError
 
@@ -21,8 +22,7 @@ Skipped = Callable[[str], None]
 """Is told why a file, or a line of one, is passed over."""
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """One option of a file, as it is written; ``value`` is None where the line has no ``=``."""
 
     group: str

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from goldcopy.dialect.position import ReplicaState, replica_state
 from goldcopy.errors import PrivilegeMissing
@@ -13,8 +15,7 @@ from goldcopy.server.instance import Instance
 __all__ = ["ConsistentPoint", "ReplicaState", "is_replica", "read_position", "replica_states"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ConsistentPoint:
+class ConsistentPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Coordinates that belong together. ``binlog_file`` empty: no binlog. ``lsn``: InnoDB's LSN at exactly this
     point, where the server tells it in the same answer; None: ask for it while commits are blocked.
     ``galera``: ``uuid:seqno``, "" outside a cluster."""

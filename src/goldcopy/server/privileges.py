@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass
+
+import msgspec
 
 from goldcopy.dialect.privileges import Feature, Need
 from goldcopy.errors import GoldcopyError, PrivilegeMissing
@@ -19,8 +20,7 @@ _GRANT = re.compile(
 _ALL = frozenset({"ALL", "ALL PRIVILEGES"})
 
 
-@dataclass(frozen=True)
-class Grant:
+class Grant(msgspec.Struct, frozen=True):
     """Privileges on one scope: ``*.*``, ``schema.*`` or ``schema.table``."""
 
     privileges: frozenset[str]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Literal
+
+import msgspec
 
 from goldcopy.dialect.locking import Blocker
 from goldcopy.errors import ServerRefused
@@ -26,8 +27,7 @@ _DDL = re.compile(
 _OURS = re.compile(r"\s*(BACKUP STAGE|LOCK INSTANCE FOR BACKUP|FLUSH )", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class RunningQuery:
+class RunningQuery(msgspec.Struct, frozen=True):
     """A statement that another connection runs. ``seconds``: for how long."""
 
     connection_id: int

@@ -7,8 +7,9 @@ import os
 import pwd
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from goldcopy.errors import ConnectFailed, GoldcopyError, ServerRefused, UsageError
 from goldcopy.options import Connection
@@ -35,8 +36,7 @@ _WANTED = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tls:
+class Tls(msgspec.Struct, frozen=True, kw_only=True):
     """TLS as it is asked for; files and directories as OpenSSL takes them, "" = none.
 
     ``required``: no connection without. ``verify``: the certificate must lead to one of our CAs; ``identity``: and
@@ -79,8 +79,7 @@ class Tls:
         return context
 
 
-@dataclass(frozen=True)
-class Account:
+class Account(msgspec.Struct, frozen=True):
     """Where and as whom to log in, with nothing left to look up. ``socket`` empty: TCP. ``server_key``: the
     server's RSA public key, "" = ask it.
     """

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 import pytest
 import redolab
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from goldcopy.formats.redo import LAYOUTS, LogFile, Window, blocks, identify, log_files, rebuild, verify
 from goldcopy.formats.redo.layout import Layout, newest

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import compress
 from operator import xor
+
+import msgspec
 
 from goldcopy.formats import Family, Lsn, PageNo, SpaceId
 from goldcopy.formats.bigendian import u16, u32
@@ -35,8 +36,7 @@ _MARIADB_CRYPT_MAGIC = b"s\x0e\x0cREt"
 _DOUBLEWRITE_MAGIC = 536853855
 
 
-@dataclass(frozen=True)
-class Geometry:
+class Geometry(msgspec.Struct, frozen=True):
     """What page 0 of a tablespace says about all its pages.
 
     ``page_size``: bytes of a page on disk. ``logical_size``: bytes in the buffer pool (greater only with

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from goldcopy.formats import Lsn
 from goldcopy.formats.bigendian import u32, u64

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from goldcopy.formats import Lsn
 
@@ -14,8 +15,7 @@ PIECE_BYTES = 1 << 20
 _NO_LSN = Lsn(0)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Window:
+class Window(msgspec.Struct, frozen=True, kw_only=True):
     """Raw redo from ``start`` to ``end``, and what must be known of the log it comes from.
 
     ``layout``: key of ``LAYOUTS``. ``start``: LSN of the first stored byte (block aligned where the layout has
@@ -38,8 +38,7 @@ class Window:
     encryption: bytes = b""
 
 
-@dataclass(frozen=True)
-class Checkpoint:
+class Checkpoint(msgspec.Struct, frozen=True):
     """A checkpoint as the log tells it.
 
     ``end_lsn``: where its own record lies (MariaDB, else 0). ``number``: 0 where the layout has none. ``offset``:
@@ -53,8 +52,7 @@ class Checkpoint:
     block: bytes = b""
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(msgspec.Struct, frozen=True):
     """What the start of a log file says. ``first_lsn``: LSN of its first data byte (of generation 0 in R108)."""
 
     format: int
@@ -64,16 +62,14 @@ class Header:
     redo_disabled: bool = False
 
 
-@dataclass(frozen=True)
-class LogFile:
+class LogFile(msgspec.Struct, frozen=True):
     """A file of a rebuilt log: name relative to the log directory, size in bytes (what no piece covers is zero)."""
 
     name: str
     size: int
 
 
-@dataclass(frozen=True)
-class LogPiece:
+class LogPiece(msgspec.Struct, frozen=True):
     """Bytes of a rebuilt log and where they go."""
 
     file: str
@@ -81,8 +77,7 @@ class LogPiece:
     data: bytes
 
 
-@dataclass(frozen=True)
-class Extent:
+class Extent(msgspec.Struct, frozen=True):
     """A contiguous run of log bytes: index of the file, offset in it, length."""
 
     file: int
@@ -90,8 +85,7 @@ class Extent:
     length: int
 
 
-@dataclass(frozen=True)
-class Circle:
+class Circle(msgspec.Struct, frozen=True):
     """Where LSNs lie in circular log files of equal size.
 
     ``anchor_lsn`` lies at data offset ``anchor`` (headers not counted) of ``files`` files that hold
