@@ -208,12 +208,15 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         self._follow_ddl(listing)
         self._copy_plain(listing)
         self._checkpoint_rocksdb(listing.rocksdb_dir)
+        spaces = listing.spaces
+        # the other files' names make room for what is recorded of the tablespaces
+        del listing
         self._point, self._end, last_block = self._consistent_point()
         self._follower.finish(self._end, last_block=last_block)
         self._copy_binlog_tail()
         self._master_key = self._instance.master_key() if self._instance.dialect.server_uuid else ""
         self._locks.assert_held()
-        self._records = self._spaces.records(listing.spaces)
+        self._records = self._spaces.records(spaces)
 
     def release(self) -> None:
         """Give the locks back: the server goes on as before."""

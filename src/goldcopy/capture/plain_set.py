@@ -68,8 +68,7 @@ class PlainSet:
 
     def records(self) -> Packed[Plain]:
         """The manifest's records: files, then directories that would be empty."""
-        paths = [held.path for held in self._held]
-        records = Packed(Plain, (held for path in sorted(paths) if (held := self._held.get(path)) is not None))
+        records = Packed(Plain, self._held)
         records.extend(self._copier.make_dir(directory) for directory in self._dirs)
         return records
 

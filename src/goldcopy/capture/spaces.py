@@ -112,16 +112,14 @@ class CopiedSpaces:
                 # asked again later, it must not look renamed once more
                 self._held.put(msgspec.structs.replace(result, path=renamed[result.path]))
 
-    def records(self, files: Sequence[FileRef]) -> Packed[Space]:
+    def records(self, files: Iterable[FileRef]) -> Packed[Space]:
         """The manifest's records, with the names and sizes that the files have now (they may have grown since).
 
         ``files``: the list of now. The results are used up. Raises ServerRefused when two files are one tablespace.
         """
-        paths = [file.path for file in files]
         roll = self._held.roll_call()
         records = Packed(Space)
-        for number in sorted(range(len(paths)), key=paths.__getitem__):
-            file = files[number]
+        for file in files:
             result = roll.get(file.identity)
             if result is None:
                 continue
