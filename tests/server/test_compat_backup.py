@@ -185,6 +185,7 @@ def test_one_table_of_a_partial_backup_can_be_imported(
     backup = lab_dir / "backup"
     back_up(source, backup, "--tables=^d[.]t1$")
     assert {p.name for p in (backup / "d").iterdir() if p.suffix == ".ibd"} == {"t1.ibd"}
+    assert not (backup / "sys").exists()
 
     prepare(source, backup, "--export")
 

@@ -70,7 +70,14 @@ def test_a_chain_by_name_survives_redo_only_passes_and_is_moved_back(
     source = make_server(server_name)
     with_rows(source)
     full, one, two = (lab_dir / n for n in ("full", "one", "two"))
-    back_up(source, full, "--history=night")
+    # the backup's own session must not depend on what is set for everybody's
+    source.sql(
+        "CREATE USER b@localhost",
+        "GRANT BACKUP_ADMIN, PROCESS, RELOAD, LOCK TABLES, REPLICATION CLIENT ON *.* TO b@localhost",
+        "GRANT SELECT ON performance_schema.* TO b@localhost", "GRANT ALL ON PERCONA_SCHEMA.* TO b@localhost",
+        "SET GLOBAL init_connect = 'SET autocommit = 0'", "SET GLOBAL sql_mode = 'ANSI_QUOTES,NO_BACKSLASH_ESCAPES'",
+    )  # fmt: skip
+    back_up(source, full, "--user=b", "--history=night")
     source.sql(ROWS, "CREATE TABLE d.later LIKE d.t", "INSERT INTO d.later SELECT * FROM d.t")
     back_up(source, one, "--incremental-history-name=night", "--history=night")
     source.sql(ROWS, "ALTER TABLE d.later ADD COLUMN w INT DEFAULT 7")

@@ -175,7 +175,7 @@ def _wanted(filters: Filters, peer: Peer) -> Callable[[str], bool] | None:
     return lambda path: path.startswith(_MYSQL_OWN) or filters.keeps(path)
 
 
-_MYSQL_OWN = ("mysql/", "sys/", "performance_schema/")
+_MYSQL_OWN = ("mysql/", "performance_schema/")
 
 
 def _capture_options(

@@ -127,6 +127,8 @@ def mariadb_options(task: RecoveryTask) -> list[str]:
         "--skip-log-bin",
         "--skip-slave-start",
         "--innodb-doublewrite=0",
+        # which of Aria's logs may go is the restored server's affair
+        "--aria-log-purge-type=external",
         f"--innodb-log-file-size={task.log_bytes // task.log_files}",
         *_copied(task.variables, "innodb_undo_tablespaces"),
         *_mariadb_keys(task.variables),

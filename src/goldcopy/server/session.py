@@ -26,8 +26,11 @@ GROUPS = ("client", "client-server", "client-mariadb", "goldcopy")
 _SOCKETS = ("/run/mysqld/mysqld.sock", "/var/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/tmp/mysql.sock")  # noqa: S108
 _A_YEAR_S = 31_536_000
 
-# What a session needs, where the server has such a variable: unknown names are left out
+# What a session needs, where the server has such a variable: unknown names are left out. The server's init_connect
+# may have set anything, and a global sql_mode may change what a quote or a backslash means.
 _WANTED = {
+    "autocommit": "1",
+    "sql_mode": "''",
     "max_statement_time": "0",
     "max_execution_time": "0",
     "wsrep_sync_wait": "0",

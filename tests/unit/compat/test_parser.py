@@ -237,6 +237,18 @@ def test_the_servers_groups_give_server_settings_only():
     assert settings.text("datadir") == "/data"
 
 
+def test_the_keyring_that_the_server_names_is_known():
+    assert parse(X, [], [line("keyring_file_data", "/ring", "mysqld")]).text("keyring-file-data") == "/ring"
+
+
+def test_a_leading_tilde_is_a_home_since_no_shell_expands_it_behind_an_equals_sign(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    settings = parse(X, ["--target-dir=~/b", "--incremental-basedir=~/a", "--socket=~/s"])
+    assert settings.text("target-dir") == "/home/me/b"
+    assert settings.text("incremental-basedir") == "/home/me/a"
+    assert settings.text("socket") == "~/s"
+
+
 def test_unknown_lines_matter_in_our_own_groups_only():
     parse(M, [], [line("max_connections", "5", "mysqld"), line("no-beep", None, "client")])
     with pytest.raises(OptionError) as failure:

@@ -105,3 +105,7 @@ def test_errors_are_found_and_warnings_are_not():
 def test_the_system_tablespace_may_shrink() -> None:
     spec = "/one/ibdata1:12M;/two/ibdata2:1M:autoextend:autoshrink"
     assert system_file_spec(spec, []) == "ibdata1:12M;ibdata2:1M:autoextend:autoshrink"
+
+
+def test_arias_logs_stay_for_the_restored_server() -> None:
+    assert "--aria-log-purge-type=external" in MARIADB.recovery_options({}, **TASK)

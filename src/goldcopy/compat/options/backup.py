@@ -29,7 +29,12 @@ OPTIONS: tuple[Option, ...] = (
     ignored(
         number("log-copy-interval", R.ALL, "The redo log is looked at as often as the server's pace asks for.", 1000)
     ),
-    valued("extra-lsndir", R.ALL, "Write a second copy of the checkpoints and info files into this directory."),
+    valued(
+        "extra-lsndir",
+        R.ALL,
+        "Write a second copy of the checkpoints and info files into this directory.",
+        tilde=True,
+    ),
     ignored(
         size(
             "read-buffer-size",
@@ -114,11 +119,13 @@ OPTIONS: tuple[Option, ...] = (
         "incremental-basedir",
         R.ALL,
         "Take an increment: what changed since the backup in this directory.",
+        tilde=True,
     ),
     valued(
         "backup-incremental-base",
         R.XB84 | R.XB97,
         "The newer name of --incremental-basedir.",
+        tilde=True,
         alias_of="incremental-basedir",
         exclusive=True,
     ),
@@ -126,11 +133,13 @@ OPTIONS: tuple[Option, ...] = (
         "incremental-dir",
         R.ALL,
         "With --prepare: the directory of the increment to overlay.",
+        tilde=True,
     ),
     valued(
         "prepare-incremental-from-dir",
         R.XB84 | R.XB97,
         "The newer name of --incremental-dir.",
+        tilde=True,
         alias_of="incremental-dir",
         exclusive=True,
     ),

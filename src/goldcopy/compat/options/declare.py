@@ -98,8 +98,9 @@ class Option:
     file and is not worth a note when it comes from there. ``default`` of TEXT: None = not set.
     ``signed``: a negative number is pulled into range instead of refused.
     ``bare``: what an optional value is when it is left out. ``refuse``: (value, why) pairs that are refused
-    even though the option is not. ``alias_of``: the option that this is another name of; ``exclusive``:
-    giving both names at once is an error, as it is in XtraBackup 9.7.2.
+    even though the option is not. ``tilde``: a leading ``~`` or ``~user`` is somebody's home.
+    ``alias_of``: the option that this is another name of; ``exclusive``: giving both names at once is an error,
+    as it is in XtraBackup 9.7.2.
     """
 
     name: str
@@ -118,6 +119,7 @@ class Option:
     signed: bool = False
     secret: bool = False
     server: bool = False
+    tilde: bool = False
     refuse: tuple[tuple[str, str], ...] = ()
     alias_of: str = ""
     exclusive: bool = False

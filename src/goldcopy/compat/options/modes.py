@@ -28,6 +28,7 @@ OPTIONS: tuple[Option, ...] = (
         R.XB | R.MB,
         "The backup's directory.",
         default="./xtrabackup_backupfiles/",
+        tilde=True,
     ),
     flag(
         "export",

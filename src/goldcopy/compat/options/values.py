@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 
@@ -55,6 +56,9 @@ def read(option: Option, text: str | None) -> Read:
         return _switch(option, text)
     if option.kind in (Kind.NUMBER, Kind.SIZE):
         return _number(option, text)
+    if option.tilde:
+        # no shell expands what stands behind =
+        return Read(os.path.expanduser(text))
     return Read(_word(option, text) if option.kind is Kind.ENUM else text)
 
 
