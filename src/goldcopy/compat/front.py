@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 CONFIG_NAME = "backup-my.cnf"
 NEWEST_XTRABACKUP = "9.7.2"
 """The XtraBackup whose options are the newest that we know."""
-_NEWEST_MARIADB = "11.8"
+_NEWEST_MARIADB = "11.8.9-MariaDB"
 _SHAPES = {
     Face.XTRABACKUP: Shape.STRUCTURED,
     Face.INNOBACKUPEX: Shape.INNOBACKUPEX,
@@ -108,6 +108,8 @@ def _run(program: Program, log: Log) -> int:
     if settings.on_command_line("check-tables") and modes[0] != "prepare":
         raise OptionError("--check-tables is only valid with --prepare")
     log.verbose = settings.flag("verbose")
+    for text in () if program.face.mariadb else settings.recognized():
+        log.note(text)
     log.plain(version_line(program))
     if program.face is Face.MARIABACKUP_INNOBACKUPEX:
         log.note(f"'{_INNOBACKUPEX_FLAG}' is deprecated and will be removed in a future release")

@@ -241,6 +241,16 @@ def test_the_keyring_that_the_server_names_is_known():
     assert parse(X, [], [line("keyring_file_data", "/ring", "mysqld")]).text("keyring-file-data") == "/ring"
 
 
+def test_what_was_understood_is_told_and_no_secret_with_it():
+    files = [line("datadir", "/d", "mysqld"), line("port", "3307", "client"), line("port", "3308", "mysqld")]
+    settings = parse(X, ["--backup", "--password=geheim", "--skip-strict"], files)
+    assert list(settings.recognized()) == [
+        "recognized server arguments: --datadir=/d ",
+        "recognized client arguments: --port=3307 --backup=1 --password=* --strict=0 ",
+    ]
+    assert not list(parse(X, []).recognized())
+
+
 def test_a_leading_tilde_is_a_home_since_no_shell_expands_it_behind_an_equals_sign(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     settings = parse(X, ["--target-dir=~/b", "--incremental-basedir=~/a", "--socket=~/s"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from goldcopy.compat.options import options_of
@@ -19,6 +20,11 @@ class Given:
     option: Option
     value: Value = field(repr=False)
     source: str = ""
+
+    def shown(self) -> str:
+        """``--name=value``: a switch as 1 or 0, a secret as an asterisk."""
+        value = int(self.value) if isinstance(self.value, bool) else self.value
+        return f"--{self.option.name}={'*' if self.option.secret else '' if value is None else value}"
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,13 @@ class Settings:
         """The number; 0 when it is not set."""
         value = self.value(name)
         return value if isinstance(value, int) else int(value or 0)
+
+    def recognized(self) -> Iterator[str]:
+        """What was understood of option files and command line, as the originals tell it; secrets masked."""
+        for noun, of_server in (("server", True), ("client", False)):
+            words = [g.shown() for g in self.given_options if g.option.server is of_server]
+            if words:
+                yield f"recognized {noun} arguments: {' '.join(words)} "
 
     def with_text(self, name: str, text: str) -> Settings:
         """The same with one option set, as if it had been given."""
