@@ -159,8 +159,8 @@ class BackupLocks(contextlib.AbstractContextManager["BackupLocks"]):
         policy = self._policy
         if step.is_global and policy.wait_query_timeout_s > 0:
             wait_for_long_queries(
-                self._session, threshold_s=policy.wait_query_threshold_s, timeout_s=policy.wait_query_timeout_s,
-                kind=policy.wait_query_type,
+                self._session, self._emit, threshold_s=policy.wait_query_threshold_s,
+                timeout_s=policy.wait_query_timeout_s, kind=policy.wait_query_type,
             )
         started = time.monotonic()
         try:
@@ -217,7 +217,7 @@ class BackupLocks(contextlib.AbstractContextManager["BackupLocks"]):
     def _end_those_before(self, other: Session, step: Step, waited_s: float) -> None:
         for query in running_queries(other, own=(self._session.connection_id,)):
             if may_be_ended(query, self._policy.kill_query_type, step.waits_for, waited_s):
-                self._emit(Warn("kill-query", f"ended, for it kept a lock from the backup: {query}"))
+                self._emit(Warn("kill-query", f"Killing {query.told}"))
                 other.kill_query(query.connection_id)
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from goldcopy.dialect.locking import Blocker
 from goldcopy.errors import ServerRefused
+from goldcopy.events import Emit, Note
 from goldcopy.server.session import Session
 
 WaitType = Literal["all", "update"]
@@ -51,9 +52,17 @@ class RunningQuery(msgspec.Struct, frozen=True):
             return _DDL.match(_COMMENT.sub(" ", self.sql)) is not None
         return lock == "all" or (lock == "writes" and not self.only_reads)
 
+    @property
+    def told(self) -> str:
+        """The words of the peers' logs, which people search for."""
+        return f"query {self.connection_id} (duration {self.seconds:.0f} sec): {self._shown}"
+
     def __str__(self) -> str:
-        text = " ".join(self.sql.split())
-        return f"connection {self.connection_id} ({self.user}, {self.seconds:.0f} s): {text[:100]}"
+        return f"connection {self.connection_id} ({self.user}, {self.seconds:.0f} s): {self._shown}"
+
+    @property
+    def _shown(self) -> str:
+        return " ".join(self.sql.split())[:100]
 
 
 def running_queries(session: Session, *, own: Iterable[int] = ()) -> list[RunningQuery]:
@@ -74,11 +83,12 @@ def _query(row: dict[str, Any]) -> RunningQuery | None:
 
 
 def wait_for_long_queries(
-    session: Session, *, threshold_s: float, timeout_s: float, kind: WaitType, own: Iterable[int] = ()
+    session: Session, emit: Emit, *, threshold_s: float, timeout_s: float, kind: WaitType, own: Iterable[int] = ()
 ) -> float:
     """Wait until no statement runs for ``threshold_s`` or longer; with ``update``, statements that only read do not
     count. Returns the seconds waited. Raises ServerRefused, naming one of them, after ``timeout_s``."""
     started = time.monotonic()
+    known: set[int] = set()
     while True:
         long = [
             q
@@ -88,6 +98,13 @@ def wait_for_long_queries(
         waited = time.monotonic() - started
         if not long:
             return waited
+        if not known:
+            longer = f"queries running longer than {threshold_s:.0f} seconds to finish"
+            emit(Note(f"Waiting {timeout_s:.0f} seconds for {longer}"))
+        for query in long:
+            if query.connection_id not in known:
+                emit(Note(f"Waiting for {query.told}"))
+            known.add(query.connection_id)
         if waited >= timeout_s:
             raise ServerRefused(
                 f"{len(long)} long statement(s) still run after {waited:.0f} s of waiting; {long[0]}",

@@ -3,6 +3,7 @@
 import pytest
 
 from goldcopy.errors import ServerRefused
+from goldcopy.events import Event, Note, silent
 from goldcopy.server import queries
 from goldcopy.server.queries import RunningQuery, may_be_ended, running_queries, wait_for_long_queries
 
@@ -85,16 +86,21 @@ def test_the_server_and_we_ourselves_are_not_in_the_list():
 def test_waiting_ends_when_the_long_query_does(monkeypatch):
     monkeypatch.setattr(queries, "_POLL_S", 0.0)
     session = Session([row(6, "SELECT 1")], [row(6, "SELECT 1")], [row(6, "SELECT 1", seconds=2)])
-    assert wait_for_long_queries(session, threshold_s=60, timeout_s=30, kind="all") < 5
+    said: list[Event] = []
+    assert wait_for_long_queries(session, said.append, threshold_s=60, timeout_s=30, kind="all") < 5
     assert len(session.answers) == 1
+    assert said == [
+        Note("Waiting 30 seconds for queries running longer than 60 seconds to finish"),
+        Note("Waiting for query 6 (duration 100 sec): SELECT 1"),
+    ]
 
 
 def test_waiting_in_vain_names_the_query(monkeypatch):
     monkeypatch.setattr(queries, "_POLL_S", 0.0)
     with pytest.raises(ServerRefused, match="SELECT 1") as refused:
-        wait_for_long_queries(Session([row(6, "SELECT 1")]), threshold_s=60, timeout_s=0, kind="all")
+        wait_for_long_queries(Session([row(6, "SELECT 1")]), silent, threshold_s=60, timeout_s=0, kind="all")
     assert refused.value.hint
 
 
 def test_reading_queries_do_not_count_when_only_updates_are_waited_for():
-    assert wait_for_long_queries(Session([row(6, "SELECT 1")]), threshold_s=60, timeout_s=0, kind="update") < 1
+    assert wait_for_long_queries(Session([row(6, "SELECT 1")]), silent, threshold_s=60, timeout_s=0, kind="update") < 1
