@@ -70,6 +70,7 @@ def backup(settings: Settings, call: Call, log: Log) -> Manifest:
         if base is not None:
             log.note("xtrabackup: using the full scan for incremental backup")
         _before(settings, instance, log)
+        log.note("xtrabackup: Generating a list of tablespaces")
         form, manifest = _capture(settings, call, instance, peer, base, filters, log)
         form.complete()
         if settings.given("history"):
