@@ -219,6 +219,22 @@ def test_the_server_goes_away_during_the_copy(mortal, place, how):
     unhurt(mortal)
 
 
+@pytest.mark.parametrize("phase", ["guard ", "lock ", "finish "])
+def test_the_server_dies_in_another_phase(mortal, place, phase):
+    run = Running(place, *backup_arguments(mortal, place / "b"))
+    run.wait_for(phase)
+    mortal.kill9()
+    status = run.end()
+    mortal.start()
+    if status == 0:
+        program.run("check", str(place / "b"))
+    else:
+        assert status in (3, 5), run.said()
+        well_said(run.said())
+        no_backup(place / "b")
+    program.backup(mortal, place / "next")
+
+
 @pytest.mark.parametrize("mortal", ["mariadb-10.11"], indirect=True)
 @pytest.mark.parametrize("since", ["nothing", "beyond the base", "beyond the base's binlog"])
 def test_the_server_was_set_back_since_the_base(mortal, place, since):

@@ -208,6 +208,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         self._follow_ddl(listing)
         self._copy_plain(listing)
         self._checkpoint_rocksdb(listing.rocksdb_dir)
+        self._warn_dead_links(listing)
         spaces = listing.spaces
         # the other files' names make room for what is recorded of the tablespaces
         del listing
@@ -276,11 +277,17 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         if self._options.rocksdb:
             self._rocksdb.make(found_dir)
 
+    def _warn(self, code: str, text: str) -> None:
+        self._warnings.append(text)
+        self._emit(Warn(code, text))
+
     def _warn_unknown(self, listing: Listing) -> None:
         for file in listing.unknown:
-            text = f"{file.path}: not a file of an engine that Goldcopy knows; copied as it is"
-            self._warnings.append(text)
-            self._emit(Warn("unknown-file", text))
+            self._warn("unknown-file", f"{file.path}: not a file of an engine that Goldcopy knows; copied as it is")
+
+    def _warn_dead_links(self, listing: Listing) -> None:
+        for path in listing.dead_links:
+            self._warn("dead-link", f"{path}: the tablespace that it points to is not there; left out")
 
     def _copy(self, files: Sequence[FileRef]) -> None:
         rule = self._base.page_rule(always_delta=self._options.always_delta) if self._base is not None else None

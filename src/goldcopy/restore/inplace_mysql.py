@@ -160,7 +160,7 @@ def _run_again(
             if decide_xa:
                 rollback_prepared(run.socket_path, emit)
             run.stop()
-            refuse_errors(dialect, manifest, run.log_text())
+            refuse_errors(dialect, manifest, run.log_text(), emit)
     refuse_losses(manifest, placement)
     for name in (_LOG_NAME, "auto.cnf"):
         if os.path.exists(os.path.join(directory, name)):

@@ -20,7 +20,7 @@ from goldcopy.restore.key_files import KEY_FILE, check_key_files, mariadb_key_id
 from goldcopy.restore.keys import NO_KEYS, KeyOptions, check_keys, lent, named_in
 from goldcopy.restore.losses import refuse_losses
 from goldcopy.restore.materialise import Placement, check_stored
-from goldcopy.restore.missing import is_about_missing_table
+from goldcopy.restore.missing import is_about_missing_table, missing_before
 from goldcopy.restore.redo_files import lay_logs
 from goldcopy.restore.remote import Remote, confined, shown
 from goldcopy.server.binary import find_server_binary, home_options
@@ -139,7 +139,7 @@ def recover(
         if dialect.renames_by_name:
             applied, logs = apply_by_id(manifest, window_of(manifest), placement, program, told(logs), log, emit)
         text = _serve(program, datadir, told(logs), log, emit)
-    refuse_errors(dialect, manifest, text)
+    refuse_errors(dialect, manifest, text, emit)
     result = _judge(dialect, manifest, applied + text, binary, emit)
     refuse_losses(manifest, placement)
     _tidy(datadir, tail)
@@ -242,9 +242,14 @@ def _tidy(datadir: str, tail: str) -> None:
             os.unlink(path)
 
 
-def refuse_errors(dialect: Dialect, manifest: Manifest, text: str) -> None:
-    """Raises RecoveryFailed when a recovering server reported errors; a partial backup may miss tables."""
+def refuse_errors(dialect: Dialect, manifest: Manifest, text: str, emit: Emit) -> None:
+    """Raises RecoveryFailed when a recovering server reported errors; a partial backup may miss tables, and what the
+    source had lost is only told."""
     errors = [e for e in dialect.log_errors(text) if not (manifest.partial and is_about_missing_table(e))]
+    backed_up = {s.space_id for s in manifest.spaces} if errors else set()
+    for table in filter(None, (missing_before(e, backed_up) for e in errors)):
+        emit(Warn("table-missing", f"table {table}: the source had lost its tablespace when the backup was taken"))
+    errors = [e for e in errors if not missing_before(e, backed_up)]
     if errors:
         raise RecoveryFailed("the server reported errors while it recovered:\n  " + "\n  ".join(errors[:10]))
 

@@ -64,7 +64,8 @@ class Listing(msgspec.Struct, frozen=True):
     """All files. ``unknown``: those of ``plain`` that belong to no engine we know. ``empty_dirs``: relative.
 
     ``has_user_tables_outside_innodb``: tables whose copy needs writers to stand still. ``rocksdb_dir``: absolute, ""
-    without MyRocks; nothing in it is listed.
+    without MyRocks; nothing in it is listed. ``dead_links``: paths of ``.isl`` files that point to nothing; not listed,
+    since beside one MySQL 5.6 recovers from no crash (fil0fil.cc, fil_load_single_table_tablespace).
     """
 
     spaces: FileList
@@ -73,6 +74,7 @@ class Listing(msgspec.Struct, frozen=True):
     unknown: tuple[FileRef, ...]
     has_user_tables_outside_innodb: bool
     rocksdb_dir: str
+    dead_links: tuple[str, ...] = ()
 
 
 class _Found(msgspec.Struct):
@@ -81,6 +83,7 @@ class _Found(msgspec.Struct):
     unknown: list[FileRef] = []
     empty_dirs: list[str] = []
     links: list[tuple[str, str]] = []
+    dead_links: list[str] = []
     walked: set[tuple[int, int]] = set()
     outside_innodb: bool = False
     rocksdb_dir: str = ""
@@ -88,6 +91,7 @@ class _Found(msgspec.Struct):
     def listing(self) -> Listing:
         return Listing(
             self.spaces, self.plain, tuple(self.empty_dirs), tuple(self.unknown), self.outside_innodb, self.rocksdb_dir,
+            tuple(self.dead_links),
         )
 
 
@@ -176,11 +180,25 @@ def _file(rules: Layout, entry: os.DirEntry[str], prefix: str, found: _Found, *,
     if kind == "skip":
         return False
     ref = file_ref(prefix + entry.name, rules.datadir)
-    if ref is None:
+    if ref is None or (entry.name.endswith(".isl") and not _follow(ref, found)):
         return False
     _add(ref, kind, found)
-    if entry.name.endswith(".isl"):
-        found.links.append((ref.path, entry.path))
+    return True
+
+
+def _follow(link: FileRef, found: _Found) -> bool:
+    """Note where an ``.isl`` file points to. Returns whether anything is there."""
+    try:
+        with open(link.source, encoding="utf-8", errors="surrogateescape") as f:
+            target = f.read().strip()
+    except OSError:
+        return False
+    # relative ones are so to the data directory, in which the server works
+    path = os.path.normpath(os.path.join(link.root, target))
+    if not target or not os.path.isfile(path):
+        found.dead_links.append(link.path)
+        return False
+    found.links.append((link.path, path))
     return True
 
 
@@ -241,14 +259,8 @@ def _take(ref: FileRef | None, kind: Kind, found: _Found) -> None:
 
 def _linked(found: _Found) -> Iterator[tuple[str, str]]:
     """What ``.isl`` files point to: (name in the backup, absolute path). MariaDB, MySQL before 8."""
-    for path, source in found.links:
-        try:
-            with open(source, encoding="utf-8", errors="surrogateescape") as f:
-                target = f.read().strip()
-        except OSError:
-            continue
-        if os.path.isabs(target):
-            yield path.removesuffix(".isl") + ".ibd", os.path.normpath(target)
+    for path, target in found.links:
+        yield path.removesuffix(".isl") + ".ibd", target
 
 
 def _remote(rules: Layout, targets: Sequence[tuple[str, str]], found: _Found) -> None:

@@ -174,7 +174,17 @@ def test_a_remote_table_comes_under_its_database(tree):
     found = tree.scan()
     [space] = found.spaces
     assert (space.path, space.source, space.external) == ("db/t.ibd", f"{far}/db/t.ibd", f"{far}/db/t.ibd")
+    assert not found.dead_links
     assert "db/t.isl" in paths(found.plain)
+
+
+@pytest.mark.parametrize("content", ["/nowhere/db/t.ibd", "", "db/t.ibd"])
+def test_a_link_to_nothing_is_left_out_and_told(tree, content):
+    tree.add("db/t.frm")
+    (tree.datadir / "db" / "t.isl").write_text(content)
+    found = tree.scan()
+    assert found.dead_links == ("db/t.isl",)
+    assert "db/t.isl" not in paths(found.plain)
 
 
 def test_remote_files_that_only_the_server_knows(tree):
