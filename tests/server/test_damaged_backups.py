@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from goldcopy.errors import BackupInvalid, UsageError
+from lab import program
 from lab.fronts import back_up
 from lab.server import LabServer
 
@@ -162,3 +163,27 @@ def test_the_order_is_kept_although_the_server_was_idle(make_server: MakeServer,
     our_prepare(source, full, one)
     our_prepare(source, full, two)
     refused(source, full, one)
+
+
+def test_a_system_tablespace_of_several_files_is_no_damage(lab_dir: Path) -> None:
+    """Its pages are numbered through all of them, and only the first file tells what they are like."""
+    init = ("--innodb-data-file-path=ibdata1:12M;ibdata2:12M:autoextend",)
+    source = LabServer("mariadb-10.11", lab_dir / "source", ("--innodb-file-per-table=0",), init=init)
+    source.create(cached=False).start()
+    source.sql("CREATE DATABASE d", "CREATE TABLE d.t (id INT PRIMARY KEY, v VARCHAR(4000)) ENGINE=InnoDB")
+    source.sql("USE d", "INSERT INTO d.t SELECT seq, REPEAT('x', 3000) FROM seq_1_to_5000")
+    source.restart()
+    mine, theirs = take(source, "ours", lab_dir / "mine"), take(source, "real", lab_dir / "theirs")
+    source.sql("UPDATE d.t SET v = 'y' WHERE id % 5 = 0")
+    increment = take(source, "real", lab_dir / "increment", theirs)
+    source.stop()
+    for backup in (mine, theirs):
+        damaged = lab_dir / f"damaged-{backup.name}"
+        shutil.copytree(backup, damaged, copy_function=os.link)
+        flip(damaged / "ibdata2", 300 * PAGE + 500)
+        assert "ibdata2" in refused(source, damaged)
+
+    program.run("check", str(mine))
+    our_prepare(source, mine)
+    our_prepare(source, theirs)
+    our_prepare(source, theirs, increment)

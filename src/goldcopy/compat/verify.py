@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from goldcopy.compat.ddlmarks import DEL
-from goldcopy.compat.increments import entries
+from goldcopy.compat.increments import entries, system_files
 from goldcopy.compat.infofiles import Checkpoints
 from goldcopy.compat.peerdir import PeerDir, read_text
 from goldcopy.errors import BackupInvalid
@@ -84,9 +84,11 @@ def _of_target(target: PeerDir) -> Iterator[Damage]:
         yield from _of_ours(target, manifest)
     else:
         known = _corrupt_in_source(target)
+        system = system_files(dict(target.settings).get("innodb_data_file_path", ""))
         for place in target.tablespaces():
             name = os.path.relpath(place, target.directory)
-            yield from tablespace_damages(target.directory, name, target.family, known=known.get(name, ()))
+            head = system[0] if name in system else ""
+            yield from tablespace_damages(target.directory, name, target.family, head=head, known=known.get(name, ()))
 
 
 def _of_ours(backup: PeerDir, manifest: Manifest) -> Iterator[Damage]:
@@ -120,7 +122,8 @@ def _of_theirs(increment: PeerDir, contents: Increment, base: str) -> Iterator[D
             yield from tablespace_damages(home, name, increment.family)
             continue
         try:
-            yield from (Damage(name, what) for what in _Delta(piece, base, increment.family).damages())
+            geo = _geometry_of(piece, base, contents.system_files[0], increment.family)
+            yield from (Damage(name, what) for what in _Delta(piece, geo).damages())
         except ValueError as e:
             yield Damage(name, f"is not valid .delta file: {e}")
 
@@ -137,10 +140,9 @@ def _metas_alone(home: str) -> Iterator[Damage]:
 class _Delta:
     """The pages of one delta, in the order in which they lie there."""
 
-    def __init__(self, piece: Piece, base: str, family: Family) -> None:
+    def __init__(self, piece: Piece, geo: Geometry | None) -> None:
         self._piece, self._size = piece, piece.page_size
         self._view = memoryview(bytearray(CHUNK))
-        geo = _geometry_of(piece, base, family)
         self._verifier = ChunkVerifier(self._view, geo) if geo else None
 
     def damages(self) -> Iterator[str]:
@@ -167,8 +169,9 @@ class _Delta:
         n = self._size
         bad = set(self._verifier.bad(len(numbers) * n)) if self._verifier else set()
         for index, number in enumerate(numbers):
-            page = self._view[index * n : index * n + n]
-            if not self._in_doublewrite(number) and (index in bad or page_no(page) not in (number, 0)):
+            # through all files of the system tablespace pages are numbered, but not here
+            elsewhere = self._piece.space_id and page_no(self._view[index * n : index * n + n]) not in (number, 0)
+            if not self._in_doublewrite(number) and (index in bad or elsewhere):
                 yield number
 
     def _in_doublewrite(self, number: int) -> bool:
@@ -177,12 +180,14 @@ class _Delta:
         return self._piece.space_id == 0 and extent <= number < 3 * extent
 
 
-def _geometry_of(piece: Piece, base: str, family: Family) -> Geometry | None:
+def _geometry_of(piece: Piece, base: str, system_head: str, family: Family) -> Geometry | None:
     """Page 0 as the delta has it, or the base under the same name; None where neither tells."""
-    with open(piece.source, "rb", buffering=0) as f:
-        numbers, _last = read_header(f.read(piece.page_size), piece.page_size)
-        found = f.read(piece.page_size) if numbers[:1] == [0] else b""
-    place = os.path.join(base, piece.path)
+    found, name = b"", piece.path if piece.space_id else system_head
+    if piece.space_id:
+        with open(piece.source, "rb", buffering=0) as f:
+            numbers, _last = read_header(f.read(piece.page_size), piece.page_size)
+            found = f.read(piece.page_size) if numbers[:1] == [0] else b""
+    place = os.path.join(base, name)
     if not found and os.path.exists(place):
         with open(place, "rb") as f:
             found = f.read(_FIRST_PAGE_BYTES)

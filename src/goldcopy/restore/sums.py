@@ -6,17 +6,29 @@ import os
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import IO
 
 import msgspec
 
 from goldcopy.formats import Family
 from goldcopy.formats.chunksum import CHUNK, chunk_sum, decode, encode
 from goldcopy.formats.delta import Meta, render_meta
-from goldcopy.formats.innodb.page import TRX_SYS_PAGE, ChunkVerifier, doublewrite_pages, geometry, is_unwritten
+from goldcopy.formats.innodb.page import (
+    MIN_PAGE_BYTES,
+    SYSTEM_SPACE,
+    TRX_SYS_PAGE,
+    ChunkVerifier,
+    Geometry,
+    doublewrite_pages,
+    geometry,
+    is_unwritten,
+    page_no,
+)
 from goldcopy.formats.packed import Lookup, Packed
 from goldcopy.image.chain import stored_name
 from goldcopy.image.manifest import BINLOG_TAIL_NAME, Manifest, Plain, Space
 
+_LARGEST_PAGE_BYTES = 65536
 _OF_THE_BACKUP = re.compile(
     r"(?:xtrabackup|mariadb_backup)_\w+|backup-my\.cnf|innodb_corrupted_pages|goldcopy\..*"
 )
@@ -175,39 +187,62 @@ def _length(directory: str, name: str, size: int) -> Iterator[Damage | int]:
 def page_damages(manifest: Manifest, directory: str, space: Space) -> Iterator[Damage]:
     """The pages of a full file whose own checksum is wrong, whatever the manifest says of the file."""
     server = manifest.server
-    legacy = server.dialect == "mysql-5.6"
-    return tablespace_damages(directory, space.path, server.family, known=space.corrupt, legacy=legacy)
+    head = _system_head(manifest, directory) if space.space_id == SYSTEM_SPACE else ""
+    return tablespace_damages(
+        directory, space.path, server.family, head=head, known=space.corrupt, legacy=server.dialect == "mysql-5.6"
+    )
+
+
+def _system_head(manifest: Manifest, directory: str) -> str:
+    """Of the files of the system tablespace the first: pages are numbered through all of them."""
+    names = (s.path for s in manifest.spaces if s.space_id == SYSTEM_SPACE)
+    return next((name for name in names if page_no(_first_page(os.path.join(directory, name))) == 0), "")
+
+
+def _first_page(path: str) -> bytes:
+    with open(path, "rb") as f:
+        return f.read(_LARGEST_PAGE_BYTES)
 
 
 def tablespace_damages(
-    directory: str, name: str, family: Family, *, known: Collection[int] = (), legacy: bool = False
+    directory: str, name: str, family: Family, *, head: str = "", known: Collection[int] = (), legacy: bool = False
 ) -> Iterator[Damage]:
     """The pages' own checksums: they also find what was already wrong when the file was summed.
 
-    ``known``: pages that were bad in the source. ``legacy``: see ``ChunkVerifier``.
+    ``head``: the tablespace's first file, which tells what all of them are like; "" = this one. ``known``: pages that
+    were bad in the source. ``legacy``: see ``ChunkVerifier``.
     """
-    # other tablespaces' pages lie in the doublewrite extents: they are not this file's pages
-    skipped: frozenset[int] = frozenset()
+    path = os.path.join(directory, name)
+    later = head not in ("", name)
     try:
-        with open(os.path.join(directory, name), "rb", buffering=0) as f:
-            page0 = f.read(65536)
-            if len(page0) < 4096 or is_unwritten(page0):
-                return
-            geo = geometry(page0, family)
-            view = memoryview(bytearray(CHUNK))
-            verifier = ChunkVerifier(view, geo, legacy=legacy)
-            f.seek(TRX_SYS_PAGE * geo.page_size)
-            if geo.space_id == 0:
-                skipped = doublewrite_pages(f.read(geo.page_size), geo)
-            f.seek(0)
-            at = 0
-            while got := f.readinto(view):
-                for index in verifier.bad(got - got % geo.page_size):
-                    page = at // geo.page_size + index
-                    if page not in known and page not in skipped:
-                        yield Damage(name, f"page {page} (offset {page * geo.page_size}): wrong checksum")
-                at += got
+        page0 = _first_page(os.path.join(directory, head) if later else path)
+        if len(page0) < MIN_PAGE_BYTES or is_unwritten(page0):
+            return
+        geo = geometry(page0, family)
+        with open(path, "rb", buffering=0) as f:
+            skipped = frozenset() if later else _doublewrite(f, geo)
+            for page in _bad_pages(f, geo, legacy=legacy):
+                if page not in known and page not in skipped:
+                    yield Damage(name, f"page {page} (offset {page * geo.page_size}): wrong checksum")
     except FileNotFoundError:
         return
     except ValueError as e:
         yield Damage(name, f"page 0 makes no sense: {e}")
+
+
+def _doublewrite(f: IO[bytes], geo: Geometry) -> frozenset[int]:
+    """Other tablespaces' pages lie there: they are not this file's."""
+    if geo.space_id != SYSTEM_SPACE:
+        return frozenset()
+    f.seek(TRX_SYS_PAGE * geo.page_size)
+    return doublewrite_pages(f.read(geo.page_size), geo)
+
+
+def _bad_pages(f: IO[bytes], geo: Geometry, *, legacy: bool) -> Iterator[int]:
+    buffer = bytearray(CHUNK)
+    verifier = ChunkVerifier(memoryview(buffer), geo, legacy=legacy)
+    f.seek(0)
+    at = 0
+    while got := f.readinto(buffer):  # type: ignore[attr-defined]
+        yield from (at // geo.page_size + index for index in verifier.bad(got - got % geo.page_size))
+        at += got
