@@ -10,7 +10,6 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from goldcopy.compat.binlog_home import binlog_home
@@ -25,6 +24,7 @@ from goldcopy.events import Emit, Note, Warn
 from goldcopy.image import osfile
 from goldcopy.restore.durable import copy_data
 from goldcopy.restore.new_key import NewMasterKey, Places
+from goldcopy.restore.pooled import each
 from goldcopy.restore.unfinished import MARK_NAME, Mark
 from goldcopy.restore.unfinished import refuse as refuse_unfinished
 
@@ -86,8 +86,8 @@ def copy_back(request: CopyBackRequest, emit: Emit, new_key: NewMasterKey | None
         first, rest, links = _in_order(home, plan)
         for errand in first:
             carrier.carry(errand)
-        with ThreadPoolExecutor(max(1, request.parallel)) as pool:
-            list(pool.map(carrier.carry, rest))
+        for _done in each(carrier.carry, rest, max(1, request.parallel)):
+            pass
         for errand in links:
             carrier.carry(errand)
         if new_key is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from goldcopy import signals
@@ -16,6 +15,7 @@ from goldcopy.formats.xbcrypt import Cipher
 from goldcopy.image import osfile
 from goldcopy.image.codecs import PIECE_BYTES, Unwrapper, split
 from goldcopy.image.holes import punch_compressed_pages
+from goldcopy.restore.pooled import each
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9@#_./-]+\Z")
 _WORKING = ".goldcopy-tmp"
@@ -52,11 +52,10 @@ def decompress(request: DecompressRequest, emit: Emit) -> int:
     if not os.path.isdir(request.directory):
         raise UsageError(f"there is no directory {request.directory}", hint="--target-dir is the directory of a backup")
     jobs = list(_jobs(request, emit))
-    with ThreadPoolExecutor(max(1, request.parallel)) as pool:
-        for job in pool.map(lambda job: _do(job, request, emit), jobs):
-            if request.remove_original:
-                emit(Note(f"removing {job.packed}"))
-                os.unlink(job.packed)
+    for job in each(lambda job: _do(job, request, emit), jobs, max(1, request.parallel)):
+        if request.remove_original:
+            emit(Note(f"removing {job.packed}"))
+            os.unlink(job.packed)
     return len(jobs)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 
 from goldcopy.compat.ddlmarks import DEL, NEW, REN, marks, renamed_to
 from goldcopy.compat.infofiles import CONFIG_NAME
 from goldcopy.compat.peerdir import PeerDir, read_text
 from goldcopy.errors import BackupInvalid
 from goldcopy.formats.delta import Meta, parse_meta
+from goldcopy.formats.packed import Lookup, Packed, Table
 from goldcopy.image.codecs import CODECS
 from goldcopy.image.manifest import BINLOG_TAIL_NAME, REDO_NAME, Manifest
 from goldcopy.restore.inplace import Increment, Piece, space_id_of
@@ -54,14 +55,14 @@ def _is_unpacked(path: str) -> bool:
 def read_increment(increment: PeerDir, *, partial: bool) -> Increment:
     """What to lay over. Raises BackupInvalid for damaged marks and metadata."""
     home = increment.directory
-    found = list(entries(home))
+    found = Packed(str, entries(home))
     pieces = _pieces(home, found)
     manifest = increment.manifest
     return Increment(
-        tuple(pieces.values()),
-        tuple((path, os.path.join(home, path)) for path in found if _is_plain(path, increment)),
+        Packed(Piece, pieces),
+        Packed(tuple[str, str], ((path, os.path.join(home, path)) for path in found if _is_plain(path, increment))),
         frozenset(_directories(home)),
-        _unchanged(manifest) if manifest else frozenset(),
+        _unchanged(manifest) if manifest else (),
         partial,
         int(dict(increment.settings).get("innodb_page_size") or 16384),
         system_files(dict(increment.settings).get("innodb_data_file_path", "")),
@@ -81,10 +82,10 @@ def spec_path(part: str) -> str:
     return ":".join(fields[:at])
 
 
-def _pieces(home: str, found: list[str]) -> dict[str, Piece]:
+def _pieces(home: str, found: Iterable[str]) -> Table[str, Piece]:
     dropped = {name + _IBD for name in marks(home, DEL)}
     renamed = {name + _IBD: renamed_to(home, name) + _IBD for name in marks(home, REN)}
-    pieces: dict[str, Piece] = {}
+    pieces = Table(Piece, lambda piece: piece.path)
     for path in found:
         name = path.removesuffix(_DELTA)
         if name != path and name not in dropped:
@@ -93,10 +94,10 @@ def _pieces(home: str, found: list[str]) -> dict[str, Piece]:
             piece = _whole(home, path, renamed.get(path, path))
         else:
             continue
-        pieces[piece.path] = piece
+        pieces.put(piece)
     # made anew under the lock: the truth, whatever was copied before
     for name in marks(home, NEW):
-        pieces[name + _IBD] = _whole(home, name + NEW, name + _IBD)
+        pieces.put(_whole(home, name + NEW, name + _IBD))
     return pieces
 
 
@@ -146,6 +147,6 @@ def _directories(home: str) -> Iterator[str]:
             yield entry.name
 
 
-def _unchanged(manifest: Manifest) -> frozenset[str]:
+def _unchanged(manifest: Manifest) -> Container[str]:
     """What our own increments leave to the base because it has not changed."""
-    return frozenset(p.path for p in manifest.plain if p.stored == "base")
+    return Lookup(Packed(str, (p.path for p in manifest.plain if p.stored == "base")), str)

@@ -2,25 +2,28 @@
 
 Every step may be interrupted and done again: files are found by the id in their first page wherever an earlier
 attempt left them, pages are written at fixed offsets, other files are replaced in one step, and removal comes last.
-Memory is bounded by one buffer per thread.
+Memory is one buffer per thread, and ``formats.packed`` rows for what is told of each file.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
 
 from goldcopy import signals
 from goldcopy.errors import DISK_FULL, BackupInvalid, write_failure
 from goldcopy.events import Emit, Note, Progress, Warn
 from goldcopy.formats.delta import read_header
+from goldcopy.formats.packed import Lookup, Packed, Table
 from goldcopy.image import osfile
 from goldcopy.image.holes import punch_tails
 from goldcopy.restore.durable import replace_copy
 from goldcopy.restore.first_page import INITIAL_PAGES, first_page
+from goldcopy.restore.pooled import each
 
 _NO_ID = 0
 _SPACE_ID_AT, _SIZE_AT = 34, 46
@@ -28,8 +31,7 @@ _PARKED = "goldcopy_parked_"
 _RUN_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One tablespace of an increment. ``path``: its name from now on, relative. ``source``: the file with its pages.
 
     ``page_size``: bytes of a page of a delta; 0 = ``source`` is a whole tablespace. ``space_id``: 0 = unknown, or
@@ -54,13 +56,20 @@ class Increment:
     ``logical_page_size``: innodb_page_size of the source. ``system_files``: of the system tablespace, in their order.
     """
 
-    pieces: tuple[Piece, ...]
-    files: tuple[tuple[str, str], ...]
+    pieces: Sequence[Piece]
+    files: Sequence[tuple[str, str]]
     directories: frozenset[str]
-    kept: frozenset[str] = frozenset()
+    kept: Container[str] = ()
     partial: bool = False
     logical_page_size: int = 16384
     system_files: tuple[str, ...] = ()
+
+
+class _Place(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A tablespace file of the base. ``space_id``: 0 where the first page was never written."""
+
+    path: str
+    space_id: int
 
 
 class Overlay:
@@ -91,15 +100,14 @@ class Overlay:
     # -- tablespaces ------------------------------------------------------------------------------------------
 
     def _tablespaces(self) -> None:
-        places = self._place_by_id()
-        pieces = [self._identified(piece, places) for piece in self._increment.pieces]
+        places = self._places()
+        pieces = Packed(Piece, (self._identified(piece, places) for piece in self._increment.pieces))
         self._move(pieces, places)
         for piece in pieces:
             os.makedirs(os.path.dirname(self._path(piece.path)), mode=0o750, exist_ok=True)
-        with ThreadPoolExecutor(self._threads) as pool:
-            for done, (piece, size) in enumerate(pool.map(self._apply, pieces), 1):
-                self._emit(Note(f"{piece.path}: {size} bytes", detail=True))
-                self._emit(Progress("overlay", done, len(pieces), "files"))
+        for done, (piece, size) in enumerate(each(self._apply, pieces, self._threads), 1):
+            self._emit(Note(f"{piece.path}: {size} bytes", detail=True))
+            self._emit(Progress("overlay", done, len(pieces), "files"))
         self._extend_system()
 
     def _extend_system(self) -> None:
@@ -114,15 +122,19 @@ class Overlay:
         if last > os.path.getsize(paths[-1]):
             os.truncate(paths[-1], last)
 
-    def _place_by_id(self) -> dict[str, int]:
-        """Tablespace files of the base by name -> id. 0 where the first page was never written."""
-        return {path: space_id_of(self._path(path)) for path in _ibd_files(self._base)}
+    def _places(self) -> Table[str, _Place]:
+        """Tablespace files of the base by name."""
+        places = Table(_Place, lambda place: place.path)
+        for path in _ibd_files(self._base):
+            places.put(_Place(path, space_id_of(self._path(path))))
+        return places
 
-    def _identified(self, piece: Piece, places: dict[str, int]) -> Piece:
+    def _identified(self, piece: Piece, places: Table[str, _Place]) -> Piece:
         """XtraBackup before 2.0.2 told no ids: such a delta can only be of the file that has its name."""
         if piece.space_id or not piece.page_size or not piece.path.endswith(".ibd"):
             return piece
-        if piece.path not in places:
+        place = places.get(piece.path)
+        if place is None:
             raise BackupInvalid(
                 f"{piece.source} does not tell its tablespace's id, and {self._base} has no {piece.path}",
                 hint="Cannot handle DDL operation: the table was made or renamed after the base; take a new full"
@@ -136,22 +148,21 @@ class Overlay:
                 " handled incorrectly",
             )
         )
-        return replace(piece, space_id=places[piece.path])
+        return msgspec.structs.replace(piece, space_id=place.space_id)
 
-    def _move(self, pieces: list[Piece], places: dict[str, int]) -> None:
+    def _move(self, pieces: Sequence[Piece], places: Table[str, _Place]) -> None:
         """Give every file its new name, by way of a parked one; remove what the increment does not know."""
-        wanted = {p.space_id: p.path for p in pieces if p.space_id and p.path.endswith(".ibd")}
-        names = {p.path for p in pieces}
+        wanted = Lookup(pieces, lambda piece: (piece.space_id, piece.path.endswith(".ibd")))
+        named = Lookup(pieces, lambda piece: piece.path)
         parked: dict[str, str] = {}
-        for path, space_id in places.items():
-            target = wanted.get(space_id) if space_id else path if path in names else None
-            if target == path:
-                continue
-            if target is None:
-                self._drop(path, path in names)
-                continue
-            parked[target] = os.path.join(os.path.dirname(path), f"{_PARKED}{space_id}.ibd")
-            os.rename(self._path(path), self._path(parked[target]))
+        for place in places:
+            piece = wanted.get((place.space_id, True)) if place.space_id else named.get(place.path)
+            if piece is None:
+                self._drop(place.path, place.path in named)
+            elif piece.path != place.path:
+                aside = os.path.join(os.path.dirname(place.path), f"{_PARKED}{place.space_id}.ibd")
+                parked[piece.path] = aside
+                os.rename(self._path(place.path), self._path(aside))
         for target, aside in parked.items():
             os.makedirs(os.path.dirname(self._path(target)), mode=0o750, exist_ok=True)
             self._emit(Note(f"Renaming {aside} to {target}", detail=True))
@@ -195,16 +206,18 @@ class Overlay:
 
     def _remove_gone(self) -> None:
         """Files of databases that the increment does not hold, and databases that are empty by that."""
-        present = {path for path, _ in self._increment.files} | {p.path for p in self._increment.pieces}
-        present |= self._increment.kept
-        for root, _dirs, files in os.walk(self._base, topdown=False):
+        increment = self._increment
+        files = Lookup(increment.files, lambda file: file[0])
+        pieces = Lookup(increment.pieces, lambda piece: piece.path)
+        for root, _dirs, names in os.walk(self._base, topdown=False):
             directory = os.path.relpath(root, self._base)
             if directory == ".":
                 continue
-            for name in files:
-                if os.path.join(directory, name) not in present:
+            for name in names:
+                path = os.path.join(directory, name)
+                if not (path in pieces or path in files or path in increment.kept):
                     os.unlink(os.path.join(root, name))
-            if directory not in self._increment.directories and not os.listdir(root):
+            if directory not in increment.directories and not os.listdir(root):
                 os.rmdir(root)
 
 
