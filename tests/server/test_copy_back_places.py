@@ -21,8 +21,10 @@ def settings(folder: Path, *more: str) -> list[str]:
     return [*(f"--{name}={folder / name}" for name in PLACES), "--innodb-data-file-path=ibdata1:12M;system/two:12M:autoextend", *more]
 
 
-@pytest.mark.parametrize("how", ["--copy-back", "--move-back"])
-@pytest.mark.parametrize("server_name", ["mysql-8.0", "mariadb-10.11"])
+@pytest.mark.parametrize(
+    ("server_name", "how"),
+    [("mysql-8.0", "--copy-back"), ("mariadb-10.11", "--move-back"), ("mysql-9.7", "--move-back")],
+)
 def test_system_undo_redo_and_remote_files_go_where_the_option_file_says(
     server_name: str, how: str, lab_dir: Path
 ) -> None:

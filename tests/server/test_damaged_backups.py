@@ -135,6 +135,10 @@ def test_damage_is_found_before_anything_is_changed(
     mine = tool == "ours"
     for what, damage in {**FULL, **(FULL_OF_OURS if mine else {})}.items():
         assert refused(source, damaged(full, damage)), what
+    salvaged = lab_dir / "salvaged"
+    shutil.copytree(full, salvaged)
+    FULL["a bit of a table"](salvaged)
+    our_prepare(source, salvaged, force_recovery=1)
     refused(source, full, one)
     only = {} if source.mariadb else {"apply_log_only": True}
     our_prepare(source, full, **only)

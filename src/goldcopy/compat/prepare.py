@@ -83,7 +83,7 @@ def prepare(request: PrepareRequest, emit: Emit) -> PeerDir:
     wait_for_other_server(target.directory)
     partial = target.partial or (increment is not None and increment.partial)
     contents = read_increment(increment, partial=partial) if increment is not None else None
-    refuse_damaged(target, increment, contents, emit)
+    refuse_damaged(target, increment, contents, emit, go_on=request.force_recovery > 0)
     write_file(target.path(BEGUN_NAME), ())
     apply_marks(target.directory)
     if increment is not None and contents is not None:

@@ -34,8 +34,10 @@ _OPTIONAL = "db.opt"
 _SHOWN = 10
 
 
-def refuse_damaged(target: PeerDir, increment: PeerDir | None, contents: Increment | None, emit: Emit) -> None:
-    """Compare what is to be used. ``contents``: what ``read_increment`` found in the increment.
+def refuse_damaged(
+    target: PeerDir, increment: PeerDir | None, contents: Increment | None, emit: Emit, *, go_on: bool
+) -> None:
+    """Compare what is to be used. ``contents``: what ``read_increment`` found in the increment. ``go_on``: only warn.
 
     Raises BackupInvalid after telling of the damages; nothing was changed then. What an attempt that was cut off has
     begun to change is not looked at; nor is what an earlier prepare has read and changed, but for files that are gone.
@@ -48,10 +50,11 @@ def refuse_damaged(target: PeerDir, increment: PeerDir | None, contents: Increme
             emit(Warn("damage", text))
         if os.path.basename(damage.path) != _OPTIONAL or os.path.exists(os.path.join(home, damage.path)):
             found.append(text)
-    if found:
+    if found and not go_on:
         raise BackupInvalid(
             f"the backup is damaged in {len(found)} place(s); nothing was changed. The first: {found[0]}",
-            hint="use another copy of this backup, or another backup; and look at the disk it lies on",
+            hint="use another copy of this backup, or another backup, and look at the disk it lies on; where there is"
+            " none, --innodb-force-recovery=1 goes on: whatever is damaged may be lost",
         )
 
 
