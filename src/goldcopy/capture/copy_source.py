@@ -10,6 +10,7 @@ from collections.abc import Callable
 from goldcopy.errors import GoldcopyError, PageCorrupt, PrivilegeMissing
 from goldcopy.image import osfile
 from goldcopy.image.osfile import ALIGN, PageCache
+from goldcopy.image.pageheads import PageHeads
 from goldcopy.image.sink import Extent
 
 _BLANK = bytes(64 << 10)
@@ -41,6 +42,7 @@ class Source:
         self._lock = threading.Lock()
         self._direct: int | None = None
         self._direct_refused = False
+        self._from_cache = False
 
     def measure(self) -> int:
         """Look at size and holes again. Returns the size."""
@@ -57,6 +59,7 @@ class Source:
         """
         wanted = min(len(view), self.size - offset)
         cached = cache.cached_bytes(self.fd, offset, wanted)
+        self._from_cache = cached == wanted
         try:
             if cached is None or cached < wanted:
                 direct = self._direct_fd()
@@ -69,6 +72,16 @@ class Source:
         if cached == 0:
             osfile.forget(self.fd, offset, got)
         return got
+
+    def read_heads(self, heads: PageHeads, offset: int, pages: int, page_size: int, cache: PageCache) -> bool:
+        """Take the heads of pages alone, if the page cache holds these pages (it is asked only when it held those that
+        were read before). False: read the pages.
+        """
+        length = pages * page_size
+        if not self._from_cache or offset + length > self.size:
+            return False
+        self._from_cache = cache.cached_bytes(self.fd, offset, length) == length
+        return self._from_cache and heads.read(self.fd, offset, pages, page_size)
 
     def _direct_fd(self) -> int | None:
         with self._lock:

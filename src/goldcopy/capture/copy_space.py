@@ -364,7 +364,12 @@ class SpaceCopy:
         if self._source.is_hole(offset, length):
             self._deliver(index, offset, 0, [], checker)
             return
-        self._take(index, checker.read(self._source, offset, length), checker)
+        geometry, since = self._geometry, self._since
+        if since and geometry and checker.read_newer(self._source, offset, length, geometry, since):
+            got = length
+        else:
+            got = checker.read(self._source, offset, length)
+        self._take(index, got, checker)
 
     def _take(self, index: int, got: int, checker: Checker) -> None:
         """Check what is in the buffer and hand it to the sink."""

@@ -290,6 +290,44 @@ def test_the_base_with_the_increment_laid_over_it_is_the_file(tmp_path_factory, 
         assert r.pages_stored == len(changed)
 
 
+def test_an_increment_out_of_the_page_cache_reads_only_what_changed(tmp_path, sink, monkeypatch):
+    file = write_space(tmp_path / "t.ibd", FULL, 1000, lsns={300: 6000, 999: 6000})
+    with open(file.source, "rb") as f:
+        size = len(f.read())
+        if PageCache().cached_bytes(f.fileno(), 0, size) != size:
+            pytest.skip("this kernel or file system does not tell what is cached")
+    [full] = copy(sink, file)
+    reads: list[tuple[int, int]] = []
+
+    class FakeCounted(Source):
+        def read(self, view, offset, cache):
+            reads.append((offset // 16384, len(view)))
+            return super().read(view, offset, cache)
+
+    monkeypatch.setattr(copy_space, "Source", FakeCounted)
+    with DirectorySink(str(tmp_path / "inc")) as inc:
+        [r] = copy(inc, file, base=base_of(full, 6000), threads=1)
+        found = delta_pages(stored(inc, "t.ibd.delta"), 16384)
+    source = Path(file.source).read_bytes()
+    assert {n: page == source[n * 16384 : (n + 1) * 16384] for n, page in found.items()} == {300: True, 999: True}
+    assert reads == [(0, CHUNK_BYTES), (300, 16384), (999, 16384)]
+
+
+def test_a_file_cut_while_an_increment_looks_at_it_is_what_was_left_of_it(tmp_path, sink, monkeypatch):
+    file = write_space(tmp_path / "undo001", FULL, 1000, lsns={999: 6000})
+    [full] = copy(sink, file)
+
+    class FakeCut(Source):
+        def read_heads(self, *args):
+            os.truncate(self.path, 600 * 16384)
+            return super().read_heads(*args)
+
+    monkeypatch.setattr(copy_space, "Source", FakeCut)
+    with DirectorySink(str(tmp_path / "inc")) as inc:
+        [r] = copy(inc, file, base=base_of(full, 6000))
+    assert (r.size, r.shrunk, r.pages_stored) == (600 * 16384, True, 0)
+
+
 def test_a_tablespace_of_another_identity_or_id_is_copied_whole(tmp_path, sink):
     file = write_space(tmp_path / "t.ibd", FULL, 100)
     [full] = copy(sink, file)
