@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -38,6 +39,40 @@ def fail(server: LabServer, to: Path, said: str, *more: str) -> None:
     log = back_up(server, to, *more, status=1)
     assert said in log, log[-2000:]
     assert not (to / "xtrabackup_checkpoints").exists()
+
+
+@pytest.mark.parametrize("how", ["OFF", "REDUCED"])
+def test_indexes_are_built_while_nothing_keeps_ddl_away(how: str, make_server: MakeServer, lab_dir: Path) -> None:
+    """MySQL writes their pages to the file and not to the redo: what was copied before them is copied again."""
+    source = make_server("mysql-8.0")
+    with_rows(source)
+    source.sql(*(f"CREATE TABLE d.t{n} LIKE d.t" for n in range(4)), *[ROWS] * 6)
+    source.sql(*(f"INSERT INTO d.t{n} SELECT * FROM d.t" for n in range(4)))
+    stopped = threading.Event()
+
+    def build() -> None:
+        number = 0
+        while not stopped.is_set():
+            number += 1
+            source.sql(
+                f"ALTER TABLE d.t{number % 4} ADD INDEX i{number} (v)", f"ALTER TABLE d.t ADD INDEX i{number} (v, id)",
+                f"ALTER TABLE d.t DROP INDEX i{number}, ADD INDEX j{number} (id, v)",
+            )  # fmt: skip
+
+    thread = threading.Thread(target=build)
+    thread.start()
+    try:
+        back_up(source, lab_dir / "full", f"--lock-ddl={how}", "--throttle=40")
+        one = (lab_dir / "one", f"--lock-ddl={how}", "--throttle=40", f"--incremental-basedir={lab_dir / 'full'}")
+        back_up(source, *one)
+    finally:
+        stopped.set()
+        thread.join()
+    prepare(source, lab_dir / "full", "--apply-log-only")
+    prepare(source, lab_dir / "full", f"--incremental-dir={lab_dir / 'one'}")
+    with copied_back(source, lab_dir / "full", lab_dir / "copy") as copy:
+        for table in ("t", "t0", "t1", "t2", "t3"):
+            assert copy.sql(f"CHECK TABLE d.{table} EXTENDED")[0][3] == "OK"
 
 
 @pytest.mark.parametrize("server_name", ["mysql-5.6", "mysql-8.0", "mysql-9.7"])

@@ -186,6 +186,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
 
     def copy_spaces(self) -> None:
         """Copy every InnoDB tablespace, in parallel, each page verified; and plain files a first time."""
+        self._indexes = self._index_sums()
         listing = self._list()
         if self._base is not None:
             self._base.check_pages(listing.spaces, self._checkpoint.lsn, self._instance.dialect.family)
@@ -196,8 +197,9 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
     def block_ddl(self) -> None:
         """Keep DDL out for the rest, look at the data directory again by identity, and mend what DDL moved."""
         self._locks.block_ddl()
+        built = frozenset(space for space, told in self._index_sums().items() if self._indexes.get(space) != told)
         listing = self._list()
-        self._follow_ddl(listing)
+        self._follow_ddl(listing, built)
         self._copy_plain(listing)
         self._outside_innodb = listing.has_user_tables_outside_innodb
 
@@ -244,13 +246,15 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         self._follower.check()
         return list_files(self._instance, self._options.own_dirs)
 
-    def _follow_ddl(self, listing: Listing) -> None:
-        """Make what was copied of the tablespaces what there is now.
+    def _follow_ddl(self, listing: Listing, built: Set[int] = frozenset()) -> None:
+        """Make what was copied of the tablespaces what there is now. ``built``: ids of those with new indexes.
 
         Asked again at the consistent point: where no lock keeps DDL out from before (MySQL), undo tablespaces are
         truncated, that is, replaced, at any time.
         """
-        changes = self._spaces.compare(listing.spaces.only(self._options.wanted), self._built_without_redo(listing))
+        changes = self._spaces.compare(
+            listing.spaces.only(self._options.wanted), self._built_without_redo(listing), built
+        )
         self._spaces.mend(changes, self._sink)
         if changes.fresh or changes.renamed or changes.gone:
             self._emit(Note(
@@ -258,6 +262,12 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
                 f"{len(changes.gone)} dropped", detail=True,
             ))
         self._copy(changes.fresh)
+
+    def _index_sums(self) -> dict[int, int]:
+        """What tells that MySQL 8+ built an index, whose pages are never in the redo; {} where no DDL can run."""
+        instance = self._instance
+        late = self._options.policy.late_guard and instance.dialect.family == "mysql" and instance.dialect.locks.guard
+        return instance.index_sums() if late else {}
 
     def _built_without_redo(self, listing: Listing) -> frozenset[str]:
         """Where nothing keeps DDL away, MySQL 5.7 may have published indexes whose pages were never in the redo."""

@@ -69,11 +69,14 @@ class CopiedSpaces:
             self._again_ns[result.identity] = started_ns
         return True
 
-    def compare(self, files: Iterable[FileRef], altered: Set[str] = frozenset()) -> Changes:
+    def compare(
+        self, files: Iterable[FileRef], altered: Set[str] = frozenset(), built: Set[int] = frozenset()
+    ) -> Changes:
         """Compare with the data directory as it is now (under a lock that keeps DDL out).
 
         Fresh: created since, or rewritten in place by an IMPORT that was caught half-way (``suspect``), or of a
-        table that is ``altered`` (``db/table``): its indexes may have been built without redo.
+        table that is ``altered`` (``db/table``) or in a tablespace that is ``built`` (ids): its indexes may have been
+        built without redo.
         """
         roll = self._held.roll_call()
         fresh: list[FileRef] = []
@@ -83,7 +86,7 @@ class CopiedSpaces:
             result = roll.get(file.identity)
             if result is None:
                 fresh.append(file)
-            elif table_of(file.path) in altered or self._rewritten(result, file):
+            elif result.space_id in built or table_of(file.path) in altered or self._rewritten(result, file):
                 fresh.append(file)
                 gone.append(result.path)
             elif result.path != file.path:

@@ -55,6 +55,16 @@ def test_a_table_renamed_onto_the_next_name_to_be_opened_is_kept_once():
     assert sink.names == {"db/p.ibd"}
 
 
+def test_a_tablespace_in_which_an_index_was_built_is_copied_again():
+    spaces, sink = CopiedSpaces(), Names("db/p.ibd", "db/q.ibd")
+    p, q = result("db/p.ibd", "a"), result("db/q.ibd", "b")
+    assert add(spaces, p, q) == []
+    changes = spaces.compare([ref("db/p.ibd", "a"), ref("db/q.ibd", "b")], built={q.space_id} - {p.space_id})
+    assert [f.path for f in changes.fresh] == ["db/q.ibd"]
+    spaces.mend(changes, sink)
+    assert sink.names == {"db/p.ibd"}
+
+
 def test_swapped_tables_change_places():
     spaces, sink = CopiedSpaces(), Names("db/p.ibd", "db/q.ibd")
     assert add(spaces, result("db/p.ibd", "a"), result("db/q.ibd", "b")) == []
