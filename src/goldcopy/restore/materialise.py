@@ -11,7 +11,7 @@ import mmap
 import os
 import threading
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from goldcopy.errors import BackupInvalid, TargetRefused
@@ -102,7 +102,7 @@ class WholeFile(contextlib.AbstractContextManager["WholeFile"]):
         self._size = space.size
         self._sums = decode(space.sums)
         self._fd = _open(self.path)
-        self._sparse = os.fstat(self._fd).st_blocks * 512 < space.size
+        self.sparse = os.fstat(self._fd).st_blocks * 512 < space.size
 
     def __exit__(self, *exc: object) -> None:
         os.close(self._fd)
@@ -113,7 +113,7 @@ class WholeFile(contextlib.AbstractContextManager["WholeFile"]):
         stored = max(0, min(CHUNK, self._size - start))
         if not stored:
             return 0
-        if self._sparse and next(data_extents(self._fd, start, start + stored), None) is None:
+        if self.sparse and next(data_extents(self._fd, start, start + stored), None) is None:
             self._check(index, zero_sum(stored))
             return 0
         # the whole stored chunk is summed, even where the file became shorter since
@@ -241,6 +241,8 @@ class Materialiser:
                     page_fd, offset = newest[number]
                     os.preadv(page_fd, [view[at : at + space.page_size]], offset)
                 out.write_at(start, view[:length])
+                holey = not got or (whole is not None and whole.sparse)
+                _punch(out, view[:length], start, space.page_size, None if holey else patches)
             self._advance(length)
 
     def _plain(self, member: Member, plain: Plain) -> None:
@@ -269,6 +271,15 @@ class Materialiser:
         """A link file names where its tablespace lies: where it lies now."""
         old = os.fsdecode(os.pread(fd, CHUNK, 0).strip())
         out.write_at(0, memoryview(bytearray(os.fsencode(self._placement.of("", old)))))
+
+
+def _punch(out: OutFile, view: memoryview, start: int, page_size: int, numbers: Iterable[int] | None) -> None:
+    """Keep holes in what was written at ``start``: in each of its pages, or in those with these numbers."""
+    if numbers is None:
+        out.punch_tails(start, view, page_size or CHUNK)
+        return
+    for at in (number * page_size - start for number in numbers):
+        out.punch_tails(start + at, view[at : at + page_size], page_size)
 
 
 def _open(path: str) -> int:

@@ -8,6 +8,7 @@ import os
 from goldcopy.errors import TargetRefused
 from goldcopy.formats.chunksum import CHUNK
 from goldcopy.image import osfile
+from goldcopy.image.holes import punch_tails
 
 DIR_MODE, FILE_MODE = 0o750, 0o640
 
@@ -40,6 +41,10 @@ class OutFile(contextlib.AbstractContextManager["OutFile"]):
             osfile.write_at(self._fd, data[:whole], offset)
         if whole < len(data):
             osfile.write_at(self._plain_fd(), data[whole:], offset + whole, osfile.WRITE_BYTES)
+
+    def punch_tails(self, offset: int, pages: memoryview, page_size: int) -> None:
+        """Give back what compressed pages that were written at ``offset`` do not need of their room."""
+        punch_tails(self._fd, pages, offset, page_size)
 
     def _plain_fd(self) -> int:
         if self._buffered < 0:

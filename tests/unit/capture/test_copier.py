@@ -551,6 +551,20 @@ def test_holes_stay_holes(tmp_path, sink):
     assert out.stat().st_blocks * 512 < 3 << 20
 
 
+def test_what_lies_beyond_4_gib_is_copied_to_where_it_lay(tmp_path, sink):
+    path, far = tmp_path / "t.ibd", (5 << 30) // 16384
+    write_space(path, FULL, 80)
+    os.truncate(path, (5 << 30) + (1 << 20))
+    overwrite(path, far * 16384, FULL.page(far, 7, 2000))
+    [full] = copy(sink, listed(path))
+    with Path(sink.directory, "t.ibd").open("rb") as out:
+        out.seek(far * 16384)
+        assert out.read() == FULL.page(far, 7, 2000) + bytes((1 << 20) - 16384)
+    with DirectorySink(str(tmp_path / "inc")) as inc:
+        copy(inc, listed(path), base=base_of(full, 2000))
+        assert delta_pages(stored(inc, "t.ibd.delta"), 16384) == {far: FULL.page(far, 7, 2000)}
+
+
 def test_punched_pages_keep_their_room(tmp_path, sink):
     path = tmp_path / "t.ibd"
     kind = Kind("full")
