@@ -34,9 +34,9 @@ def main(runs: int = 5, *modes: str) -> None:
         bed.timed(bed.backup_theirs(server, bed.fresh(theirs)), bed.Figures())
         change(server)
         contenders = {
-            "goldcopy --parallel 4": lambda f: bed.timed(
-                bed.backup_ours(server, bed.fresh(to), "--base", str(ours), "--parallel", "4"), f),
             "goldcopy --parallel 2": lambda f: bed.timed(bed.backup_ours(server, bed.fresh(to), "--base", str(ours)), f),
+            "goldcopy --parallel 1": lambda f: bed.timed(
+                bed.backup_ours(server, bed.fresh(to), "--base", str(ours), "--parallel", "1"), f),
             "mariadb-backup": lambda f: bed.timed(
                 bed.backup_theirs(server, bed.fresh(to), f"--incremental-basedir={theirs}"), f),
             "cat of the same files": lambda f: bed.timed(

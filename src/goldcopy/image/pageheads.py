@@ -14,15 +14,18 @@ from array import array
 from typing import Any
 
 HEAD_BYTES = 64
-_WINDOW_BYTES = 1 << 20  # what is mapped counts as memory of ours; and a call takes 1024 pieces (UIO_MAXIOV)
+_WINDOW_BYTES = 4 << 20
+"""What is mapped at once: it counts as memory of ours, but every mapping undone interrupts the other processors. A call
+takes 1024 pieces at most (UIO_MAXIOV)."""
 _REFUSED = {errno.EPERM, errno.ENOSYS}
 _libc = ctypes.CDLL(None, use_errno=True)
+_quick = ctypes.PyDLL(None)  # too short to give the interpreter's lock away for
 _MAP_FAILED = ctypes.c_void_p(-1).value
-_libc.mmap.restype = ctypes.c_void_p
-_libc.mmap.argtypes = [
+_quick.mmap.restype = ctypes.c_void_p
+_quick.mmap.argtypes = [
     ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_int64
 ]  # fmt: skip
-_libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+_quick.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 _read: Any = getattr(_libc, "process_vm_readv", None)
 if _read is not None:
     _read.restype = ctypes.c_ssize_t
@@ -51,7 +54,7 @@ class PageHeads:
         if self._refused:
             return False
         length = count * page_size
-        window_at = _libc.mmap(None, length, mmap.PROT_READ, mmap.MAP_SHARED, fd, offset + start)
+        window_at = _quick.mmap(None, length, mmap.PROT_READ, mmap.MAP_SHARED, fd, offset + start)
         if window_at == _MAP_FAILED:
             return False
         try:
@@ -59,7 +62,7 @@ class PageHeads:
             got = _read(os.getpid(), ours.buffer_info()[0], count, theirs.buffer_info()[0], count, 0)
             self._refused = got < 0 and ctypes.get_errno() in _REFUSED
         finally:
-            _libc.munmap(window_at, length)
+            _quick.munmap(window_at, length)
         return bool(got == count * HEAD_BYTES)
 
 
