@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import signal
+import sys
 import tracemalloc
+from collections.abc import Callable
+from types import FrameType
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from goldcopy.formats import packed
 from goldcopy.formats.packed import BLOCK, Lookup, Packed, Table
 
 
@@ -77,28 +79,47 @@ def test_of_several_records_with_a_key_the_last_is_found():
 
 
 class Struck(Exception):
-    """Out of a signal."""
+    """As out of a signal."""
 
 
-def test_an_interrupt_while_a_record_is_put_leaves_a_whole_table():
-    def strike(*_args):
-        raise Struck
+def strike_at(step: int, work: Callable[[], None]) -> bool:
+    """Do some work, struck before the ``step``th instruction in packed.py. Returns whether it had so many."""
+    count = 0
 
-    made, rounds = table(*(Record(f"k{n}", n) for n in range(3 * BLOCK - 8))), 300
-    before = signal.signal(signal.SIGALRM, strike)
+    def trace(frame: FrameType, event: str, _argument: object) -> Callable[..., object] | None:
+        nonlocal count
+        if frame.f_code.co_filename != packed.__file__:
+            return None
+        frame.f_trace_opcodes = True
+        count += event == "opcode"
+        if count == step:
+            raise Struck
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
     try:
-        for number in range(rounds):
-            with contextlib.suppress(Struck):
-                signal.setitimer(signal.ITIMER_REAL, 0.0002 + number * 1e-7)
-                for n in itertools.count():
-                    made.put(Record(f"r{number}.{n}", n))
+        work()
+    except Struck:
+        return True
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    names = [r.key for r in made]
-    assert len(names) == len(set(names)) == len(made)
-    # one that was being put may be there without being found
-    assert sum(made.get(name) is None for name in names) <= rounds
+        sys.settrace(before)
+    return False
+
+
+def test_an_interrupt_while_records_are_put_leaves_each_there_or_not_there():
+    """Around the end of a block, where the hash table grows, and one record takes another's place."""
+    old = [Record(f"k{n}", n) for n in range(BLOCK - 2)]
+    new = [*(Record(f"n{n}", n) for n in range(5)), Record("k3", -3)]
+    for step in itertools.count(1, 3):
+        made = table(*old)
+        if not strike_at(step, lambda made=made: [made.put(record) for record in new]):
+            break
+        made.put(Record("last", 1))
+        assert {*old, Record("last", 1)} - {old[3]} <= set(made) <= {*old, *new, Record("last", 1)}
+        assert made.get("k3") in (old[3], new[-1])
+        assert all(made.get(r.key) == r for r in old if r != old[3])
+    assert step > 500
 
 
 def test_a_record_costs_its_bytes_and_its_place():
