@@ -119,6 +119,7 @@ class _Work:
         # taken from its end; an array, because a job in a list would be an object for every table
         self._order = array("q", sorted(range(len(jobs)), key=lambda i: (sizes[i], -i)))
         self._changed = threading.Condition()
+        self._giving = threading.Lock()
         self._stop = threading.Event()
         self._shared: deque[tuple[SpaceCopy, int]] = deque()
         self._beginning = 0
@@ -201,8 +202,7 @@ class _Work:
         try:
             copy = SpaceCopy(job, index, self._rules)
         except FileNotFoundError:
-            with self._changed:
-                self._take(SpaceResult(path=job.file.path, external=job.file.external, vanished=True))
+            self._give(SpaceResult(path=job.file.path, external=job.file.external, vanished=True))
             return None
         except OSError as e:
             raise read_failure(e, job.file.source) from e
@@ -218,12 +218,16 @@ class _Work:
     def _count(self, copy: SpaceCopy, length: int) -> None:
         """A chunk is done; close the file behind its last one."""
         last = copy.count_chunk()
-        result = copy.finish() if last else None
+        if last:
+            self._give(copy.finish())
         with self._changed:
             self.done += length
-            if result is not None:
-                self._take(result)
+            if last:
                 self._open.discard(copy)
+
+    def _give(self, result: SpaceResult) -> None:
+        with self._giving:
+            self._take(result)
 
     def pause(self, seconds: float) -> None:
         """Sleep, unless the copy is to stop."""

@@ -68,7 +68,7 @@ def unchanged(file: PlainFile, base: Plain, base_started_ns: int) -> bool:
 
 
 class PlainCopier:
-    """Puts plain files into a sink, one after the other, each as often as it is asked to. Not thread-safe.
+    """Puts plain files into a sink, one after the other. Not thread-safe.
 
     ``pulse`` is called again and again meanwhile; what it raises ends the copy.
     """
@@ -81,8 +81,7 @@ class PlainCopier:
         self._cache = PageCache()
 
     def copy(self, file: PlainFile) -> Plain | None:
-        """Copy one file, replacing an earlier copy of it. None when it is gone."""
-        self._sink.remove_file(file.path)
+        """Copy one file; an earlier copy of it must have been removed. None when it is gone."""
         try:
             source = Source(file.source)
         except FileNotFoundError:
@@ -125,7 +124,6 @@ class PlainCopier:
 
     def from_base(self, file: PlainFile, base: Plain) -> Plain:
         """The record of a file that is ``unchanged``: restored from the base."""
-        self._sink.remove_file(file.path)
         return _record(file, size=file.size, sums=base.sums, stored="base")
 
     def make_dir(self, path: str) -> Plain:
@@ -134,7 +132,7 @@ class PlainCopier:
         return Plain(path=path, mode=_DIR_MODE, stored="dir")
 
     def remove(self, plain: Plain) -> None:
-        """The file was dropped after it was copied."""
+        """The file was dropped, or changed, after it was copied."""
         self._sink.remove_file(plain.path)
 
 

@@ -7,7 +7,8 @@ lock; the pass under it copies only what is not provably the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from array import array
+from collections.abc import Callable, Iterable, Sequence
 
 from goldcopy.capture.plain import PlainCopier, unchanged
 from goldcopy.formats.packed import Lookup, Packed, Table
@@ -27,31 +28,38 @@ class PlainSet:
         self._held = Table(Plain, lambda plain: plain.path)
         self._unsettled: set[str] = set()
 
-    def copy(self, files: Iterable[FileRef], empty_dirs: Iterable[str], cancelled: Callable[[], bool]) -> int:
-        """Make the set equal to ``files``, gone through twice. Returns how many had to be copied."""
+    def copy(self, files: Sequence[FileRef], empty_dirs: Iterable[str], cancelled: Callable[[], bool]) -> int:
+        """Make the set equal to ``files``. Returns how many had to be copied."""
         copied = 0
-        self._drop_all_but(files)
-        for file in files:
+        for number in self._missing(files):
             if cancelled():
                 break
-            held = self._held.get(file.path)
-            if held is not None and file.path not in self._unsettled and _same(held, file):
-                continue
-            record = self._take(file)
+            record = self._take(files[number])
             if record is not None:
                 self._hold(record)
                 copied += record.stored == "file"
         self._dirs = tuple(empty_dirs)
         return copied
 
-    def _drop_all_but(self, files: Iterable[FileRef]) -> None:
+    def _missing(self, files: Sequence[FileRef]) -> Sequence[int]:
+        """Which files are to be taken. What is held and no longer there, or no longer so, is dropped."""
         roll = self._held.roll_call()
-        for file in files if self._held else ():
-            roll.get(file.path)
+        missing = array("L")
+        for number, file in enumerate(files):
+            held = roll.get(file.path)
+            if held is not None:
+                if file.path not in self._unsettled and _same(held, file):
+                    continue
+                self._drop(held)
+            missing.append(number)
         for held in roll.missing():
-            self._copier.remove(held)
-            self._held.discard(held.path)
-            self._unsettled.discard(held.path)
+            self._drop(held)
+        return missing
+
+    def _drop(self, held: Plain) -> None:
+        self._copier.remove(held)
+        self._held.discard(held.path)
+        self._unsettled.discard(held.path)
 
     def _hold(self, record: Plain) -> None:
         self._held.put(record)

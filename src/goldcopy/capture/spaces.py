@@ -62,9 +62,8 @@ class CopiedSpaces:
         self._started_ns = self._started_ns or started_ns
         if result.vanished:
             return True
-        if result.identity in self._held:
+        if not self._held.add(result):
             return False
-        self._held.put(result)
         if started_ns > self._started_ns:
             self._again_ns[result.identity] = started_ns
         return True

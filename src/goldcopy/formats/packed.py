@@ -178,6 +178,16 @@ class Table(Lookup[K, T]):
         if old is not None:
             self._bury(place)
 
+    def add(self, record: T) -> bool:
+        """Take a record unless there is one of the same key. Returns whether it was taken."""
+        key = self._key(record)
+        slot, place, old = self._find(key)
+        if old is not None and not self._is_dead(place):
+            return False
+        self._packed.append(record)
+        self._note(slot, key, len(self._packed) - 1)
+        return True
+
     def discard(self, key: K) -> None:
         """Forget the record of this key, if there is one."""
         _slot, place, record = self._find(key)

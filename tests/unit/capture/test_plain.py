@@ -10,6 +10,7 @@ import pytest
 from spacefiles import listed
 
 from goldcopy.capture.plain import PlainCopier, unchanged
+from goldcopy.capture.plain_set import PlainSet
 from goldcopy.formats import chunksum
 from goldcopy.image.directory import DirectorySink
 from goldcopy.image.manifest import Plain
@@ -54,13 +55,16 @@ def test_holes_of_a_plain_file_stay_holes(tmp_path, sink):
 
 def test_a_file_changed_since_its_first_copy_is_replaced(tmp_path, sink):
     path = tmp_path / "t.CSV"
-    copier = PlainCopier(sink)
-    path.write_bytes(b"old")
-    copier.copy(listed(path))
-    path.write_bytes(b"newer")
-    record = copier.copy(listed(path))
-    assert stored(sink, "t.CSV").read_bytes() == b"newer"
-    assert record.size == 5
+    plain = PlainSet(PlainCopier(sink), None, 0)
+    for content in (b"old", b"newer", b"newest"):
+        path.write_bytes(content)
+        assert plain.copy([listed(path)], [], lambda: False) == 1
+        assert stored(sink, "t.CSV").read_bytes() == content
+        assert [record.size for record in plain.records()] == [len(content)]
+    path.unlink()
+    assert plain.copy([], [], lambda: False) == 0
+    assert not stored(sink, "t.CSV").exists()
+    assert not plain.records()
 
 
 def test_a_dropped_file_leaves_the_backup(tmp_path, sink):
@@ -120,7 +124,6 @@ def test_a_file_taken_from_the_base_takes_no_room(tmp_path, sink):
     path.write_bytes(b"hello")
     copier = PlainCopier(sink)
     file = listed(path)
-    copier.copy(file)
     record = copier.from_base(file, base_record(sums="abcd"))
     assert (record.stored, record.sums) == ("base", "abcd")
     assert not stored(sink, "t.MYD").exists()
