@@ -199,8 +199,9 @@ def page_damages(manifest: Manifest, directory: str, space: Space) -> Iterator[D
 
 def _system_head(manifest: Manifest, directory: str) -> str:
     """Of the files of the system tablespace the first: pages are numbered through all of them."""
-    names = (s.path for s in manifest.spaces if s.space_id == SYSTEM_SPACE)
-    return next((name for name in names if page_no(_first_page(os.path.join(directory, name))) == 0), "")
+    places = ((s.path, os.path.join(directory, s.path)) for s in manifest.spaces if s.space_id == SYSTEM_SPACE)
+    # one that is missing is told of by itself
+    return next((name for name, at in places if os.path.exists(at) and page_no(_first_page(at)) == 0), "")
 
 
 def _first_page(path: str) -> bytes:
