@@ -17,8 +17,9 @@ _KNOWN_SUFFIXES = _OUTSIDE_INNODB | {
     ".MYI", ".MAI", ".CSM", ".ARM", ".ARN", ".TRG", ".TRN", ".TMD", ".BAK", ".frm", ".par", ".opt", ".isl", ".sdi",
     ".cfg", ".cfp",
 }  # fmt: skip
+_ARIA_LOG = re.compile(r"aria_log(_control|\.\d+)")
 _KNOWN_AT_TOP = re.compile(
-    r"aria_log(_control|\.\d+)|ib_buffer_pool|undo_\d+_trunc\.log|(mysql|mariadb)_upgrade_(info|history)"
+    rf"{_ARIA_LOG.pattern}|ib_buffer_pool|undo_\d+_trunc\.log|(mysql|mariadb)_upgrade_(info|history)"
     r"|debian-.*\.flag|mysqld\.my|component_.*\.cnf|mysql_upgrade_history|.*\.sdi|.*\.isl|db\.opt"
 )
 # Never part of a backup: made anew by the server, private to the instance, or copied by other means
@@ -76,9 +77,19 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     def _kind_at_top(self, path: str, name: str) -> Kind:
         if _UNDO.fullmatch(name):
             return "space"
-        if _SKIPPED_AT_TOP.fullmatch(name) or self._is_log(path):
+        if _SKIPPED_AT_TOP.fullmatch(name) or self._is_log(path) or self._has_moved_out(path, name):
             return "skip"
         return "plain" if _KNOWN_AT_TOP.fullmatch(name) or _suffix(name) in _KNOWN_SUFFIXES else "unknown"
+
+    def _has_moved_out(self, path: str, name: str) -> bool:
+        """Left in the data directory by a server whose file of that name, in the backup too, has a home outside now."""
+        if _ARIA_LOG.fullmatch(name):
+            home = self.aria_dir
+        elif name == os.path.basename(self.buffer_pool_file):
+            home = os.path.dirname(self.buffer_pool_file)
+        else:
+            return False
+        return bool(home) and not _holds(self.datadir, home) and os.path.dirname(path) == self.datadir
 
     def _is_log(self, path: str) -> bool:
         found = _BINLOG.fullmatch(path)

@@ -59,6 +59,15 @@ def test_files_of_other_engines_are_plain(tree):
     assert found.has_user_tables_outside_innodb
 
 
+def test_what_has_its_home_outside_now_is_in_the_backup_once(tree):
+    elsewhere = tree.root / "elsewhere"
+    tree.variables |= {"aria_log_dir_path": str(elsewhere), "innodb_data_home_dir": str(elsewhere)}
+    names = ["aria_log_control", "aria_log.00000001", "ib_buffer_pool"]
+    found = tree.add(*names).add(*names, base=elsewhere).scan()
+    assert paths(found.plain) == sorted(names)
+    assert {os.path.dirname(f.source) for f in found.plain} == {str(elsewhere)}
+
+
 def test_what_is_the_servers_own_business_is_left_out(tree, monkeypatch):
     tree.variables |= {
         "log_bin_basename": str(tree.datadir / "binlog"), "relay_log_basename": str(tree.datadir / "host-relay"),
