@@ -121,14 +121,12 @@ def _mariadb_keys(v: Variables) -> list[str]:
 
 
 def mariadb_options(task: RecoveryTask) -> list[str]:
-    """MariaDB 10.2 and later."""
+    """MariaDB 10.8 and later."""
     options = [
         *_common(task),
         "--skip-log-bin",
         "--skip-slave-start",
         "--innodb-doublewrite=0",
-        # which of Aria's logs may go is the restored server's affair
-        "--aria-log-purge-type=external",
         f"--innodb-log-file-size={task.log_bytes // task.log_files}",
         *_copied(task.variables, "innodb_undo_tablespaces"),
         *_mariadb_keys(task.variables),
@@ -136,6 +134,11 @@ def mariadb_options(task: RecoveryTask) -> list[str]:
     if task.log_files > 1:
         options.append(f"--innodb-log-files-in-group={task.log_files}")
     return options
+
+
+def mariadb_105_options(task: RecoveryTask) -> list[str]:
+    """MariaDB 10.2 to 10.7. Which of Aria's logs may go was the restored server's affair then: no log is purged."""
+    return [*mariadb_options(task), "--aria-log-purge-type=external"]
 
 
 def _grouped_logs(task: RecoveryTask) -> list[str]:
@@ -234,8 +237,8 @@ _NO_RELAY_LOG = (
 )
 
 MARIADB_108 = RecoveryPlan(mariadb_options, re.compile(r"InnoDB: End of log at LSN=(?P<lsn>\d+)"), _LAST_BINLOG)
-MARIADB_105 = RecoveryPlan(mariadb_options, _STARTED, _LAST_BINLOG)
-MARIADB_102 = RecoveryPlan(mariadb_options, _STARTED, _LAST_BINLOG_OLD)
+MARIADB_105 = RecoveryPlan(mariadb_105_options, _STARTED, _LAST_BINLOG)
+MARIADB_102 = RecoveryPlan(mariadb_105_options, _STARTED, _LAST_BINLOG_OLD)
 MYSQL_56 = RecoveryPlan(mysql56_options, _SCANNED, _LAST_BINLOG_OLD, _NO_RELAY_LOG)
 MYSQL_57 = RecoveryPlan(mysql57_options, _SCANNED, _LAST_BINLOG_OLD, _NO_RELAY_LOG)
 MYSQL_80_OLD = RecoveryPlan(mysql80_old_options, _SCANNED, None, _NO_RELAY_LOG)

@@ -107,5 +107,7 @@ def test_the_system_tablespace_may_shrink() -> None:
     assert system_file_spec(spec, []) == "ibdata1:12M;ibdata2:1M:autoextend:autoshrink"
 
 
-def test_arias_logs_stay_for_the_restored_server() -> None:
-    assert "--aria-log-purge-type=external" in MARIADB.recovery_options({}, **TASK)
+def test_arias_logs_stay_for_the_restored_server_where_mariadb_backup_recovers_none() -> None:
+    purges_none = "--aria-log-purge-type=external"
+    assert purges_none in choose("10.5.29-MariaDB").recovery_options({}, **TASK)
+    assert purges_none not in MARIADB.recovery_options({}, **TASK)
