@@ -79,7 +79,7 @@ def processes_about(text: str) -> list[str]:
     return found
 
 
-def _heed_signals() -> None:
+def heed_signals() -> None:
     """Whoever runs the tests in the background has SIGINT ignored, and we heed what was ignored from the start."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
@@ -95,7 +95,7 @@ class Running:
         with self._out.open("wb") as out:
             self.process = subprocess.Popen(
                 [program.program(name), *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-                env={**os.environ, **(environment or {})}, preexec_fn=_heed_signals,
+                env={**os.environ, **(environment or {})}, preexec_fn=heed_signals,
             )
 
     def said(self) -> str:

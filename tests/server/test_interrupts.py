@@ -19,6 +19,7 @@ from lab.failures import (
     Running,
     Statement,
     backup_arguments,
+    heed_signals,
     no_backup,
     processes_about,
     unhurt,
@@ -266,7 +267,9 @@ def test_a_stream_whose_reader_takes_nothing_can_be_ended(source: LabServer, pla
     reading, writing = os.pipe()
     program = Path(sys.executable).parent / ("mariabackup" if source.mariadb else "xtrabackup")
     command = [program, "--no-defaults", "--backup", "--stream=xbstream", "--parallel=3", "--user=root"]
-    running = subprocess.Popen([*command, f"--socket={source.socket}"], stdout=writing, stderr=subprocess.PIPE)
+    running = subprocess.Popen(
+        [*command, f"--socket={source.socket}"], stdout=writing, stderr=subprocess.PIPE, preexec_fn=heed_signals,
+    )  # fmt: skip
     os.close(writing)
     try:
         assert os.read(reading, 1)

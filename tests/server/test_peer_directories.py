@@ -348,7 +348,7 @@ def as_theirs(backup: Path) -> Path:
     (backup / "xtrabackup_info").write_text(Info.of(manifest, mariadb=False).render(peer))
     (backup / "goldcopy.redo").rename(backup / "xtrabackup_logfile")
     redo = msgspec.structs.replace(manifest.redo, stored_as="xtrabackup_logfile")
-    (backup / "goldcopy.manifest").write_bytes(dump(msgspec.structs.replace(manifest, redo=redo)))
+    (backup / "goldcopy.manifest").write_bytes(b"".join(dump(msgspec.structs.replace(manifest, redo=redo))))
     return backup
 
 
