@@ -29,8 +29,10 @@ MAGIC = b"XBSTCK01"
 MAX_PATH_BYTES = 511
 """Their readers refuse 512 (FN_REFLEN)."""
 
-CHUNK_BYTES = 10 << 20
-"""Payload of the largest chunks that the peers write; readers must take any."""
+CHUNK_BYTES = 256 << 10
+"""Payload of the largest chunks that we write; the peers write up to 10 MiB, and readers must take any. The real
+mbstream unpacks 3.3 GiB in chunks of 256 KiB in 3 s, of 1 MiB in 6, of 4 MiB in 10: small ones stay in the cache.
+"""
 
 MAX_FILE_BYTES = (1 << 63) - 1
 
