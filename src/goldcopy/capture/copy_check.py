@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from goldcopy.capture.copy_source import Pause, Source, aligned
 from goldcopy.formats import Lsn
-from goldcopy.formats.innodb.page import SYSTEM_SPACE, ChunkVerifier, Geometry
+from goldcopy.formats.innodb.page import MAX_PAGE_BYTES, SYSTEM_SPACE, ChunkVerifier, Geometry
 from goldcopy.image import osfile
 from goldcopy.image.osfile import ALIGN, PageCache
 from goldcopy.image.pageheads import PageHeads
@@ -25,7 +25,6 @@ TORN_PAUSES_S = (0.001,) * 20 + (0.020,) * 80
 STEADY_PAUSES_S = (0.005,) * 20 + (0.020,) * 80
 """Pages without a sum count as whole when two reads so far apart agree."""
 
-_MAX_PAGE_BYTES = 64 << 10
 _FEW = 0.25
 """Where more of the pages changed, reading all in one go costs less than reading each alone."""
 
@@ -56,7 +55,7 @@ class Checker:
 
     def __init__(self, chunk_bytes: int, *, legacy: bool, pause: Pause, extended: bool = False) -> None:
         self.view = osfile.buffer(chunk_bytes)
-        self._block = memoryview(mmap.mmap(-1, _MAX_PAGE_BYTES))
+        self._block = memoryview(mmap.mmap(-1, MAX_PAGE_BYTES))
         self._second: memoryview | None = None
         self._legacy, self.pause, self._extended = legacy, pause, extended
         self._cache = PageCache()

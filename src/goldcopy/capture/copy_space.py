@@ -19,6 +19,7 @@ from goldcopy.capture.witness import NewestPages
 from goldcopy.errors import PageCorrupt
 from goldcopy.formats import Family, Lsn
 from goldcopy.formats.innodb.page import (
+    MAX_PAGE_BYTES,
     SYSTEM_SPACE,
     TRX_SYS_PAGE,
     Geometry,
@@ -37,7 +38,6 @@ UNKNOWN_SPACE = 0xFFFFFFFF
 """InnoDB's own "no such tablespace" (SPACE_UNKNOWN): the id of a file whose page 0 is not written yet."""
 
 UNWRITTEN_TRIES, UNWRITTEN_PAUSE_S = 50, 0.020
-_HEAD_BYTES = 64 << 10
 _FLAGS_END = 64
 _HEAD_PAGES = 4
 """Header, change buffer bitmap, inodes, first root: every tablespace has them, and IMPORT rewrites them first."""
@@ -260,7 +260,7 @@ class SpaceCopy:
             self._follow_head(checker, self.job.head)
         got = self._read_first(checker)
         if self.job.head is not None:
-            self._count_from(page_no(checker.view[:_HEAD_BYTES]))
+            self._count_from(page_no(checker.view[:MAX_PAGE_BYTES]))
         else:
             got = self._wait_for_page_0(checker, got)
             self._decide(checker, got)
@@ -288,7 +288,7 @@ class SpaceCopy:
 
     def _decide(self, checker: Checker, got: int) -> None:
         """Geometry from page 0; then whole or delta, by the identity of this very file."""
-        head = checker.view[: min(got, _HEAD_BYTES)]
+        head = checker.view[: min(got, MAX_PAGE_BYTES)]
         if is_unwritten(head):
             return
         try:

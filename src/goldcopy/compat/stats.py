@@ -7,11 +7,10 @@ from collections.abc import Iterator
 
 from goldcopy.errors import UsageError
 from goldcopy.formats import Family
-from goldcopy.formats.innodb.page import geometry, is_unwritten
+from goldcopy.formats.innodb.page import MAX_PAGE_BYTES, geometry, is_unwritten
 
 _ENDS = (".ibd", ".ibu")
 _STARTS = ("ibdata", "undo")
-_FIRST_PAGE_BYTES = 65536
 
 
 def stats(directory: str, family: Family = "mysql") -> Iterator[str]:
@@ -24,7 +23,7 @@ def stats(directory: str, family: Family = "mysql") -> Iterator[str]:
     files = pages = size = 0
     for path in _spaces(directory):
         with open(os.path.join(directory, path), "rb") as f:
-            first = f.read(_FIRST_PAGE_BYTES)
+            first = f.read(MAX_PAGE_BYTES)
             state = os.fstat(f.fileno())
         if is_unwritten(first):
             continue

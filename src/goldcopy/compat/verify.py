@@ -19,7 +19,7 @@ from goldcopy.events import Emit, Phase, Warn
 from goldcopy.formats import Family
 from goldcopy.formats.chunksum import CHUNK
 from goldcopy.formats.delta import read_header
-from goldcopy.formats.innodb.page import ChunkVerifier, Geometry, geometry, page_no
+from goldcopy.formats.innodb.page import MAX_PAGE_BYTES, ChunkVerifier, Geometry, geometry, page_no
 from goldcopy.image.manifest import Manifest
 from goldcopy.restore.inplace import Increment, Piece
 from goldcopy.restore.sums import Damage, damages, tablespace_damages
@@ -27,7 +27,6 @@ from goldcopy.restore.sums import Damage, damages, tablespace_damages
 BEGUN_NAME = "goldcopy.preparing"
 """Lies in a backup while it is changed: cut off, it is neither what was taken nor prepared."""
 _CORRUPT_NAME = "innodb_corrupted_pages"
-_FIRST_PAGE_BYTES = 65536
 _EXTENT_PAGES = 64
 _OPTIONAL = "db.opt"
 """A database that has none has the server's default character set: worth a word, no reason to give up a backup."""
@@ -193,7 +192,7 @@ def _geometry_of(piece: Piece, base: str, system_head: str, family: Family) -> G
     place = os.path.join(base, name)
     if not found and os.path.exists(place):
         with open(place, "rb") as f:
-            found = f.read(_FIRST_PAGE_BYTES)
+            found = f.read(MAX_PAGE_BYTES)
     if not any(found):
         return None
     geo = geometry(found, family)

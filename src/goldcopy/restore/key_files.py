@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 
 from goldcopy.errors import KeyMissing
-from goldcopy.formats.innodb.page import mariadb_key_id
+from goldcopy.formats.innodb.page import MAX_PAGE_BYTES, mariadb_key_id
 from goldcopy.image.chain import Image
 from goldcopy.restore.keys import newest_page0
 
@@ -15,7 +15,6 @@ _PHRASE = "file_key_management_filekey"
 _NAMES = (KEY_FILE, _PHRASE)
 _FILE_PREFIX = "FILE:"
 _SEALED = b"Salted__"
-_PAGE_BYTES = 65536
 _HINT = "bring the file there, or change that line of backup-my.cnf; nothing was changed yet"
 
 
@@ -65,4 +64,4 @@ def _check_inside(path: str, ids: frozenset[int], settings: Mapping[str, str], h
 
 def _key_id_in(path: str) -> int:
     with open(path, "rb") as f:
-        return mariadb_key_id(f.read(_PAGE_BYTES))
+        return mariadb_key_id(f.read(MAX_PAGE_BYTES))

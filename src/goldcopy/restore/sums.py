@@ -14,6 +14,7 @@ from goldcopy.formats import Family
 from goldcopy.formats.chunksum import CHUNK, chunk_sum, decode, encode
 from goldcopy.formats.delta import Meta, render_meta
 from goldcopy.formats.innodb.page import (
+    MAX_PAGE_BYTES,
     MIN_PAGE_BYTES,
     SYSTEM_SPACE,
     TRX_SYS_PAGE,
@@ -28,7 +29,6 @@ from goldcopy.formats.packed import Lookup, Packed
 from goldcopy.image.chain import stored_name
 from goldcopy.image.manifest import BINLOG_TAIL_NAME, Manifest, Plain, Space
 
-_LARGEST_PAGE_BYTES = 65536
 _OF_THE_BACKUP = re.compile(
     r"(?:xtrabackup|mariadb_backup)_\w+|backup-my\.cnf|innodb_corrupted_pages|goldcopy\..*"
 )
@@ -206,7 +206,7 @@ def _system_head(manifest: Manifest, directory: str) -> str:
 
 def _first_page(path: str) -> bytes:
     with open(path, "rb") as f:
-        return f.read(_LARGEST_PAGE_BYTES)
+        return f.read(MAX_PAGE_BYTES)
 
 
 def tablespace_damages(

@@ -22,7 +22,7 @@ from goldcopy.formats.innodb.sums import State, crc
 
 SYSTEM_SPACE = SpaceId(0)
 TRX_SYS_PAGE = PageNo(5)
-MIN_PAGE_BYTES = 4096
+MIN_PAGE_BYTES, MAX_PAGE_BYTES = 4096, 64 << 10
 _BLANK_4K = bytes(MIN_PAGE_BYTES)
 _FLAGS_AT, _SPACE_ID_AT = 54, 34
 _FULL_CRC32_MARK = 1 << 4
