@@ -107,6 +107,8 @@ class CopiedSpaces:
         for old, new in changes.renamed:
             sink.rename_space(old + _PARKED, new)
         gone, renamed = set(changes.gone), dict(changes.renamed)
+        if not gone and not renamed:
+            return  # mostly so, and each look at all results costs time under the lock
         for result in [r for r in self._held if r.path in gone or r.path in renamed]:
             if result.path in gone:
                 self._held.discard(result.identity)
