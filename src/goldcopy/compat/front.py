@@ -63,7 +63,7 @@ def run(name: str, argv: Sequence[str], environ: Mapping[str, str]) -> int:
         return _run(program, log)
     except OptionError as e:
         print(f"{name}: {e.message}", *([f"{name}: hint: {e.hint}"] if e.hint else []), sep="\n", file=sys.stderr)  # noqa: T201
-        return e.exit_status
+        return e.exit_status if face.mariadb else 1
     except GoldcopyError as e:
         log.error(e)
         return e.exit_status if isinstance(e, Interrupted) else 1
@@ -101,6 +101,9 @@ def _run(program: Program, log: Log) -> int:
         return 0
     if settings.flag("help"):
         return _print_usage(program, 0)
+    for text in () if program.face.mariadb else settings.recognized():
+        log.note(text)
+    settings.refuse_unknown()
     modes = modes_of(settings)
     _refuse_two(settings, modes)
     if not modes:
@@ -108,8 +111,6 @@ def _run(program: Program, log: Log) -> int:
     if settings.on_command_line("check-tables") and modes[0] != "prepare":
         raise OptionError("--check-tables is only valid with --prepare")
     log.verbose = settings.flag("verbose")
-    for text in () if program.face.mariadb else settings.recognized():
-        log.note(text)
     log.plain(version_line(program))
     if program.face is Face.MARIABACKUP_INNOBACKUPEX:
         log.note(f"'{_INNOBACKUPEX_FLAG}' is deprecated and will be removed in a future release")

@@ -38,6 +38,10 @@ def call(name: str, *args: str, home: str = "/nowhere") -> int:
         ("/usr/bin/mariabackup", ("--no-defaults", "--backup", "--nonsense=1"), 7),
         ("/usr/bin/mariabackup", ("--no-defaults", "--backup", "--innodb-flush-method=x"), 13),
         ("/usr/bin/xtrabackup", ("--no-defaults", "--backup", "--nonsense"), 1),
+        ("/usr/bin/xtrabackup", ("--no-defaults", "--backup", "--use-memory=3X"), 1),
+        ("/usr/bin/xtrabackup", ("--no-defaults", "--backup", "--inc=3"), 1),
+        ("/usr/bin/xtrabackup", ("--no-defaults", "--backup", "--encrypt=DES"), 1),
+        ("/usr/bin/xtrabackup", ("--no-defaults", "--backup", "x"), 1),
         ("/usr/bin/mariabackup", ("--no-defaults",), 1),
         ("/usr/bin/mariabackup", ("--no-defaults", "--backup", "--prepare"), 1),
         ("/usr/bin/mariabackup", ("--prepare", "--target-dir=/nowhere"), 1),
@@ -50,6 +54,21 @@ def test_scripts_see_the_exit_statuses_of_the_originals(
 ) -> None:
     assert call(name, *args) == status
     assert "completed OK!" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mode", ["--backup", "--prepare"])
+def test_what_was_understood_is_told_before_an_unknown_option_is_refused(
+    mode: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = "[mysqld]\ndatadir=/data\nport=10001\n[client]\nport=10002\nxml=1\n"
+    (tmp_path / "my.cnf").write_text(options)
+    (tmp_path / "backup-my.cnf").write_text(options)
+    files = (f"--defaults-file={tmp_path}/my.cnf",) if mode == "--backup" else ()
+    assert call("xtrabackup", *files, "--innodb-page-size=8k", mode, "--nonsense", f"--target-dir={tmp_path}") == 1
+    server, client, refusal = capsys.readouterr().err.splitlines()
+    assert "recognized server arguments: --datadir=/data --innodb_page_size=8192 " in server
+    assert f"recognized client arguments: --port=10002 {mode}=1 --target-dir={tmp_path} " in client
+    assert refusal == "xtrabackup: unknown option '--nonsense'"
 
 
 def test_the_stream_on_stdout_is_never_mixed_with_messages(

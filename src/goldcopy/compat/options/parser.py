@@ -59,18 +59,14 @@ def face_of(program: str, args: Sequence[str]) -> tuple[Face, tuple[str, ...]]:
 def parse(face: Face, args: Sequence[str], from_files: Iterable[FileOption] = ()) -> Settings:
     """Read option files' lines and a command line (without program name and leading ``--defaults-`` options).
 
-    Raises OptionError for an unknown, ambiguous or refused option, or a value that cannot be.
+    Raises OptionError for an ambiguous or refused option, or a value that cannot be. An unknown option is for the
+    caller to refuse: ``Settings.refuse_unknown``.
     """
-    try:
-        reader = _Reader(face, options_of(face))
-        for line in from_files:
-            reader.file_option(line)
-        reader.command_line(args)
-        return reader.settings()
-    except OptionError as error:
-        if not face.mariadb:
-            error.exit_status = 1
-        raise
+    reader = _Reader(face, options_of(face))
+    for line in from_files:
+        reader.file_option(line)
+    reader.command_line(args)
+    return reader.settings()
 
 
 @dataclass
@@ -122,12 +118,10 @@ class _Reader:
                 self._bare(word)
 
     def settings(self) -> Settings:
-        """The result; raises the first complaint about an unknown option, when those are errors."""
+        """The result; unknown options are warned of when they are no errors."""
         lenient = self._skips("strict")
-        for error in self.unknown:
-            if not lenient:
-                raise error
-            self.notes.append(Warn("unknown-option", error.message))
+        if lenient:
+            self.notes += [Warn("unknown-option", error.message) for error in self.unknown]
         self._refuse()
         self._say_what_is_renamed()
         command = " ".join(self.shown).encode()[:COMMAND_MAX_BYTES].decode(errors="ignore")
@@ -137,6 +131,7 @@ class _Reader:
             tuple(self.directories),
             tuple(self.notes),
             command,
+            () if lenient else tuple(self.unknown),
         )
 
     def _skips(self, name: str) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from goldcopy.compat.options import options_of
 from goldcopy.compat.options.declare import Face, Option, Value
+from goldcopy.compat.options.values import OptionError
 from goldcopy.events import Event
 
 COMMAND_MAX_BYTES = 2047
@@ -22,9 +23,12 @@ class Given:
     source: str = ""
 
     def shown(self) -> str:
-        """``--name=value``: a switch as 1 or 0, a secret as an asterisk."""
+        """``--name=value`` as XtraBackup has it: a variable of the server with underscores, a switch as 1 or 0, a
+        secret as an asterisk (xb_get_one_option, xtrabackup.cc).
+        """
+        name = self.option.name.replace("-", "_") if self.option.server else self.option.name
         value = int(self.value) if isinstance(self.value, bool) else self.value
-        return f"--{self.option.name}={'*' if self.option.secret else '' if value is None else value}"
+        return f"--{name}={'*' if self.option.secret else '' if value is None else value}"
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Settings:
     Ask by the original's name: ``flag("slave-info")``, ``text("target-dir")``, ``number("parallel")``.
     Aliases are resolved: innobackupex's ``--include`` is found as ``tables``. Of several settings of one
     option the last counts, and the command line over any file. ``command`` is the line as it may be shown,
-    secrets masked.
+    secrets masked. ``unknown``: a complaint for each option that nobody knows.
     """
 
     face: Face
@@ -42,6 +46,12 @@ class Settings:
     directories: tuple[str, ...]
     notes: tuple[Event, ...]
     command: str
+    unknown: tuple[OptionError, ...] = ()
+
+    def refuse_unknown(self) -> None:
+        """Raises OptionError for the first option that nobody knows."""
+        for complaint in self.unknown:
+            raise complaint
 
     def given(self, name: str) -> bool:
         """Whether the option was given anywhere."""

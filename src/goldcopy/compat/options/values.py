@@ -25,7 +25,7 @@ _FALSE = ("0", "false", "off")
 
 
 class OptionError(UsageError):
-    """A command line or option file that cannot be followed; ``exit_status`` is the one of the original."""
+    """A command line or option file that cannot be followed; ``exit_status`` is MariaDB's; XtraBackup's is always 1."""
 
     def __init__(self, message: str, status: int = 1, *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
