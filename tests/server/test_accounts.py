@@ -58,7 +58,6 @@ def arguments(server: LabServer, to: Path, *extra: str) -> list[str]:
         ("ACCOUNT LOCK", 3, "ACCOUNT UNLOCK"),
         ("PASSWORD EXPIRE", 3, "password"),
         ("WITH MAX_USER_CONNECTIONS 1", 3, "MAX_USER_CONNECTIONS"),
-        ("WITH MAX_QUERIES_PER_HOUR 25", 5, "MAX_QUERIES_PER_HOUR"),
     ],
 )
 def test_an_account_that_is_kept_out_is_told_why(
@@ -67,6 +66,21 @@ def test_an_account_that_is_kept_out_is_told_why(
     source.sql(f"ALTER USER {USER}@localhost {how}")
     fails(status, *arguments(source, place / "b"), hint=hint)
     no_backup(place / "b")
+    unhurt(source)
+
+
+def test_an_account_whose_queries_run_out_is_told_why_wherever_that_happens(source: LabServer, place: Path) -> None:
+    told = 0
+    for queries in range(4, 400, 7):
+        source.sql(f"ALTER USER {USER}@localhost WITH MAX_QUERIES_PER_HOUR {queries}", "FLUSH USER_RESOURCES")
+        done = program.run(*arguments(source, place / "b"), status=None)
+        if done.returncode == 0:
+            break
+        assert done.returncode in (3, 5)
+        well_said(done.stdout + done.stderr, "MAX_QUERIES_PER_HOUR")
+        no_backup(place / "b")
+        told += 1
+    assert told >= 3 and (place / "b").is_dir()
     unhurt(source)
 
 

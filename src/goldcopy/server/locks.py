@@ -122,8 +122,8 @@ class BackupLocks(contextlib.AbstractContextManager["BackupLocks"]):
             now = self._session.value("SELECT CONNECTION_ID()")
         except GoldcopyError as e:
             raise ServerRefused(
-                f"the locks were lost: {e.message}",
-                hint="was the backup's connection killed, or the server stopped? take the backup again",
+                f"the locks can no longer be relied on: {e.message}",
+                hint=e.hint or "what the server's error log says of it; then take the backup again",
             ) from e
         if now != self._session.connection_id:
             raise ServerRefused("the locks were lost: another connection answered")
@@ -138,7 +138,7 @@ class BackupLocks(contextlib.AbstractContextManager["BackupLocks"]):
                 self._session.run(sql)
             except GoldcopyError as e:
                 self._emit(Warn("unlock", f"{sql}: {e.message}; closing the connection, which gives the locks back"))
-                self._session.close()
+                self._session.close(e)
                 break
         now = time.monotonic()
         for t in self._taken:

@@ -161,6 +161,7 @@ class Session(contextlib.AbstractContextManager["Session"]):
         self._connection, self._account = connection, account
         self._lock = threading.Lock()
         self._cut_short = False
+        self._left_for: GoldcopyError | None = None
         self.connection_id: int = connection.thread_id()
         self._prepare()
 
@@ -199,6 +200,8 @@ class Session(contextlib.AbstractContextManager["Session"]):
     def _ask(self, sql: str) -> tuple[list[str], list[Row]]:
         import pymysql
 
+        if self._left_for:
+            raise ServerRefused(f"the connection was given up: {self._left_for.message}", hint=self._left_for.hint)
         if self._cut_short:
             raise ServerRefused(f"{_short(sql)}: an earlier statement of this connection was cut short")
         try:
@@ -237,12 +240,13 @@ class Session(contextlib.AbstractContextManager["Session"]):
         """Connected through a unix socket."""
         return bool(self._account.socket)
 
-    def close(self) -> None:
-        """Leave the server; harmless when the connection is gone.
+    def close(self, reason: GoldcopyError | None = None) -> None:
+        """Leave the server; harmless when the connection is gone. ``reason``: what later statements fail with.
 
         After a signal the statement may still wait in the server for a lock, and hold up everybody behind it, since
         the server does not notice that we left: it is killed from another connection.
         """
+        self._left_for = reason
         if self._cut_short:
             self._cut_short = False
             self._kill_from_outside()
