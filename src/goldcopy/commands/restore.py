@@ -13,7 +13,7 @@ from goldcopy.image.manifest import Manifest
 from goldcopy.options import opt
 from goldcopy.restore.materialise import Placement
 from goldcopy.restore.recovery import preflight
-from goldcopy.restore.target import Target
+from goldcopy.restore.target import Target, owner_ids
 from goldcopy.restore.target_config import check_configuration
 
 
@@ -54,12 +54,15 @@ class Restore(Recovering):
 
 def run(command: Restore, emit: Emit) -> Manifest:
     """Restore. On failure the target is left as it was found, and so is the backup."""
+    owner = owner_ids(command.owner)
     image = open_image(command.from_)
     if command.defaults_file:
         check_configuration(image.newest, command.defaults_file)
     if command.recover and image.newest.state == "backup":
         preflight(image, command.recovery_options())
-    with Target(image, command.placement(), emit, force_non_empty=command.force_non_empty) as target:
+    with Target(
+        image, command.placement(), emit, force_non_empty=command.force_non_empty, move=command.move
+    ) as target:
         emit(Phase("restore", f"{len(image.members)} backup(s) laid down into {command.datadir}"))
         if command.move:
             target.move_in()
@@ -71,7 +74,7 @@ def run(command: Restore, emit: Emit) -> Manifest:
             else:
                 target.write_logs()
         target.bring_logs_home()
-        target.give_to(command.owner)
+        target.give_to(owner)
         target.keep()
     emit(Done(f"restored into {command.datadir}", target.facts()))
     return image.newest

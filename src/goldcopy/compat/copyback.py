@@ -7,7 +7,6 @@ other move leaves every file in one of the two places, and the same call goes on
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,10 +21,10 @@ from goldcopy.compat.verify import BEGUN_NAME
 from goldcopy.errors import BackupInvalid, TargetRefused, UsageError, write_failure
 from goldcopy.events import Emit, Note, Warn
 from goldcopy.image import osfile
-from goldcopy.restore.durable import copy_data
+from goldcopy.restore.durable import copy_data, second_name
 from goldcopy.restore.new_key import NewMasterKey, Places
 from goldcopy.restore.pooled import each
-from goldcopy.restore.unfinished import MARK_NAME, Mark
+from goldcopy.restore.unfinished import Mark, was_cut_off
 from goldcopy.restore.unfinished import refuse as refuse_unfinished
 
 _NOT_COPIED = (CONFIG_NAME, "xtrabackup_binary", "xtrabackup_logfile", TABLESPACES_NAME, "xtrabackup_keys")
@@ -159,7 +158,7 @@ def _claim(request: CopyBackRequest) -> bool:
             hint="copy back into an empty directory; --force-non-empty-directories lets other files lie there",
         )
     home = os.path.abspath(request.target_dir)
-    return request.move and read_text(os.path.join(datadir, MARK_NAME)).startswith(f"{_words(home, move=True)}, begun ")
+    return request.move and was_cut_off(datadir, _words(home, move=True))
 
 
 def _words(home: str, *, move: bool) -> str:
@@ -367,16 +366,9 @@ class _Carrier(contextlib.AbstractContextManager["_Carrier"]):
             raise write_failure(e, errand.target) from e
 
     def _rename(self, errand: Errand) -> bool:
-        """A second name, then the first one goes: unlike rename, that overwrites nothing. False across file systems."""
-        try:
-            os.link(errand.source, errand.target)
-        except FileExistsError:
-            if not _same(errand):
-                raise
-        except OSError as e:
-            if e.errno in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
-                return False
-            raise
+        """False across file systems."""
+        if not second_name(errand.source, errand.target):
+            return False
         self._renamed = True
         os.unlink(errand.source)
         return True
@@ -405,9 +397,7 @@ class _Carrier(contextlib.AbstractContextManager["_Carrier"]):
 
     def settle(self) -> None:
         """All is there: make it durable, then let go of what was moved across file systems."""
-        systems = {os.stat(d).st_dev: d for d in (self._datadir, *self._dirs, *map(os.path.dirname, self._files))}
-        for directory in systems.values():
-            osfile.sync_filesystem(directory)
+        osfile.sync_filesystems((self._datadir, *self._dirs, *map(os.path.dirname, self._files)))
         self._settled = True
         for path in self._used_up:
             os.unlink(path)

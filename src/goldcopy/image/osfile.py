@@ -10,7 +10,7 @@ import ctypes
 import errno
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NoReturn
 
 ALIGN = 4096
@@ -180,6 +180,12 @@ def sync_filesystem(directory: str) -> None:
         syncfs(fd)
     finally:
         os.close(fd)
+
+
+def sync_filesystems(directories: Iterable[str]) -> None:
+    """The same for all file systems that these directories are on."""
+    for directory in {os.stat(directory).st_dev: directory for directory in directories}.values():
+        sync_filesystem(directory)
 
 
 def sync_directory(path: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterable, Iterator
 
@@ -12,6 +13,7 @@ from goldcopy.image import osfile
 
 _FICLONE = 0x40049409
 _PIECE_BYTES = 1 << 20
+_NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP})
 
 
 def write_file(path: str, pieces: Iterable[bytes], mode: int = 0o640) -> None:
@@ -45,6 +47,24 @@ def _whole_or_gone(path: str) -> Iterator[None]:
         if isinstance(e, OSError):
             raise write_failure(e, path) from e
         raise
+
+
+def second_name(source: str, target: str) -> bool:
+    """Give a file another name, which a move does before the first one goes: unlike a rename, that overwrites nothing.
+
+    One that it has already is left. False where it cannot be (another file system). Raises OSError: FileExistsError
+    when another file has the name.
+    """
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        if not os.path.samefile(source, target):
+            raise
+    except OSError as e:
+        if e.errno in _NO_LINK:
+            return False
+        raise
+    return True
 
 
 def replace_copy(source: str, target: str) -> None:

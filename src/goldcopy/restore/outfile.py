@@ -18,6 +18,13 @@ def make_dirs(path: str) -> None:
     os.makedirs(path, mode=DIR_MODE, exist_ok=True)
 
 
+def remove_empty(directory: str) -> None:
+    """Remove the empty directories below one."""
+    for root, _dirs, _files in os.walk(directory, topdown=False):
+        if root != directory and not os.listdir(root):
+            os.rmdir(root)
+
+
 class OutFile(contextlib.AbstractContextManager["OutFile"]):
     """Write chunks of a new file. ``data`` handed in must begin at a page-aligned address for direct writes."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 
 from goldcopy.errors import TargetRefused
 from goldcopy.image import osfile
@@ -32,7 +33,18 @@ def logs_in(directory: str) -> list[str]:
         names = os.listdir(directory)
     except FileNotFoundError:
         return []
-    return sorted(n for n in names if n == _DIRECTORY or (n.startswith("ib_logfile") and n[10:].isdigit()))
+    return sorted(filter(_is_log, names))
+
+
+def _is_log(name: str) -> bool:
+    return name == _DIRECTORY or (name.startswith("ib_logfile") and name[10:].isdigit())
+
+
+def place_of(path: str, external: str, manifest: Manifest, placement: Placement) -> str:
+    """Where a file goes when its redo log is brought home at once."""
+    if _is_log(path.partition("/")[0]):
+        return os.path.join(redo_home(manifest, placement), path)
+    return placement.of(path, external)
 
 
 def refuse_taken(manifest: Manifest, placement: Placement) -> None:
@@ -46,15 +58,13 @@ def refuse_taken(manifest: Manifest, placement: Placement) -> None:
         )
 
 
-def bring_logs_home(manifest: Manifest, placement: Placement) -> list[str]:
-    """Move the redo log from the data directory to its home. Returns the paths that it has there now."""
+def bring_logs_home(manifest: Manifest, placement: Placement, moving: Callable[[str], None]) -> None:
+    """Move the redo log from the data directory to its home. ``moving`` is told of each path there before."""
     home = redo_home(manifest, placement)
     if home == placement.datadir:
-        return []
+        return
     make_dirs(home)
-    moved = []
     for name in logs_in(placement.datadir):
-        moved.append(os.path.join(home, name))
-        shutil.move(os.path.join(placement.datadir, name), moved[-1])
+        moving(os.path.join(home, name))
+        shutil.move(os.path.join(placement.datadir, name), os.path.join(home, name))
     osfile.sync_directory(home)
-    return moved

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -15,15 +15,17 @@ from goldcopy.errors import TargetRefused, UsageError, write_failure
 from goldcopy.events import Emit, Warn
 from goldcopy.image import osfile
 from goldcopy.image.chain import Image
-from goldcopy.image.manifest import MANIFEST_NAME, Manifest, dump
+from goldcopy.image.manifest import MANIFEST_NAME, Manifest, Plain, Space, dump
 from goldcopy.restore.durable import write_file
 from goldcopy.restore.exchange import take_place
 from goldcopy.restore.materialise import Materialiser, Placement
+from goldcopy.restore.moving import Moving
+from goldcopy.restore.outfile import make_dirs, remove_empty
 from goldcopy.restore.recovery import Recovered, RecoveryOptions, recover, window_of
 from goldcopy.restore.redo_files import lay_logs
-from goldcopy.restore.redo_home import bring_logs_home, refuse_taken
+from goldcopy.restore.redo_home import bring_logs_home, place_of, redo_home, refuse_taken
 from goldcopy.restore.sums import resum
-from goldcopy.restore.unfinished import MARK_NAME, Mark
+from goldcopy.restore.unfinished import MARK_NAME, Mark, was_cut_off
 from goldcopy.restore.unfinished import refuse as refuse_unfinished
 
 # Their presence means that another server's data lies here, whatever the user says about non-empty directories.
@@ -53,13 +55,17 @@ class Ids:
 
 class Target(contextlib.AbstractContextManager["Target"]):
     """A data directory in the making, marked as such. Unless ``keep`` was called, leaving the block removes what was
-    written.
+    written, and gives back what was moved. ``move``: files will be moved in, and a move that was cut off goes on.
 
     All its steps raise NoSpace when a file system is full, TargetRefused when a file cannot be written.
     """
 
-    def __init__(self, image: Image, placement: Placement, emit: Emit, *, force_non_empty: bool = False) -> None:
+    def __init__(
+        self, image: Image, placement: Placement, emit: Emit, *, force_non_empty: bool = False, move: bool = False
+    ) -> None:
         self._image, self._placement, self._emit, self._force = image, placement, emit, force_non_empty
+        self._move = move
+        self._moving: Moving | None = None
         self._dir = placement.datadir
         self._kept = False
         self._instead_of = ""
@@ -68,20 +74,25 @@ class Target(contextlib.AbstractContextManager["Target"]):
 
     def __enter__(self) -> Target:
         self._existed = os.path.isdir(self._dir)
-        if self._existed:
+        what = f"a restore{' by --move' if self._move else ''} of {self._image.directory}"
+        self._resumed = self._move and self._existed and was_cut_off(self._dir, what)
+        if self._existed and not self._resumed:
             self._refuse_foreign()
         with _writing(self._dir):
-            refuse_taken(self._image.newest, self._placement)
+            if not self._resumed:
+                refuse_taken(self._image.newest, self._placement)
+            self._made_outside = self._missing_outside()
             self._before = set(os.listdir(self._dir)) if self._existed else set()
             os.makedirs(self._dir, mode=0o750, exist_ok=True)
-            self._mark = Mark(self._dir, f"a restore of {self._image.directory}")
+            self._mark = Mark(self._dir, what)
         return self
 
     def _refuse_foreign(self) -> None:
         entries = os.listdir(self._dir)
         refuse_unfinished(
             self._dir, entries,
-            hint="remove what lies there (and what was restored elsewhere: remote tablespaces), and restore again",
+            hint="after a restore by --move, give the same command again: it goes on; else remove what lies there (and"
+            " what was restored elsewhere: remote tablespaces), and restore again",
         )
         if entries and not self._force:
             raise TargetRefused(
@@ -96,6 +107,19 @@ class Target(contextlib.AbstractContextManager["Target"]):
         if clash:
             raise TargetRefused(f"{self._dir}/{clash[0]} is there already; existing files are never overwritten")
 
+    def _missing_outside(self) -> list[str]:
+        """Directories that will be made for what goes elsewhere, parents first."""
+        newest, placement = self._image.newest, self._placement
+        needed = {redo_home(newest, placement)}
+        needed.update(os.path.dirname(placement.of(f.path, f.external)) for f in newest.spaces if f.external)
+        needed.update(os.path.dirname(placement.of(f.path, f.external)) for f in newest.plain if f.external)
+        found = set()
+        for directory in needed:
+            while not (os.path.isdir(directory) or f"{directory}/".startswith(self._dir + "/")):
+                found.add(directory)
+                directory = os.path.dirname(directory)
+        return sorted(found)
+
     def _tree(self, entries: list[str]) -> list[str]:
         found = []
         for entry in entries:
@@ -107,16 +131,43 @@ class Target(contextlib.AbstractContextManager["Target"]):
 
     def __exit__(self, *exc: object) -> None:
         if self._kept:
+            if self._moving is not None:
+                self._moving.settle()
             if self._instead_of:
                 take_place(self._instead_of)
             self._mark.remove()
             return
+        if (self._moving is not None or self._resumed) and not self._put_back():
+            return
+        self._clear()
+
+    def _put_back(self) -> bool:
+        """Give the backup the files back that were moved. False when some stay, and the mark with them."""
+        if self._moving is None:
+            return False
+        try:
+            self._moving.put_back()
+            if self._resumed:
+                # the directories are of the attempt that was cut off
+                remove_empty(self._dir)
+        except OSError as e:
+            self._emit(Warn(
+                "move", f"the files that were moved to {self._dir} could not be moved back ({e}); the same command,"
+                " given again, goes on",
+            ))
+            return False
+        return True
+
+    def _clear(self) -> None:
         for path in self._written:
             with contextlib.suppress(OSError):
                 shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
         for entry in set(os.listdir(self._dir)) - self._before - {MARK_NAME}:
             path = os.path.join(self._dir, entry)
             shutil.rmtree(path) if os.path.isdir(path) and not os.path.islink(path) else os.unlink(path)
+        for directory in reversed(self._made_outside):
+            with contextlib.suppress(OSError):
+                os.rmdir(directory)
         self._mark.remove()
         if not self._existed:
             os.rmdir(self._dir)
@@ -144,21 +195,18 @@ class Target(contextlib.AbstractContextManager["Target"]):
         manifest = self._image.newest
         if manifest.state != "prepared":
             raise UsageError("--move needs a prepared backup", hint=f"goldcopy prepare {self._image.directory}")
-        for space in manifest.spaces:
-            self._move(space.path, space.external)
-        for plain in manifest.plain:
-            if plain.stored == "dir":
-                os.makedirs(self._placement.of(plain.path, plain.external), mode=0o750, exist_ok=True)
-            else:
-                self._move(plain.path, plain.external)
-        osfile.sync_filesystem(self._dir)
-
-    def _move(self, path: str, external: str) -> None:
-        target = self._placement.of(path, external)
-        if os.path.exists(target):
-            raise TargetRefused(f"{target} is there already; existing files are never overwritten")
-        os.makedirs(os.path.dirname(target), mode=0o750, exist_ok=True)
-        shutil.move(os.path.join(self._image.directory, path), target)
+        files: Iterable[Space | Plain] = (*manifest.spaces, *(p for p in manifest.plain if p.stored != "dir"))
+        pairs = [
+            (os.path.join(self._image.directory, f.path), place_of(f.path, f.external, manifest, self._placement))
+            for f in files
+        ]
+        with _writing(self._dir):
+            self._moving = Moving(pairs, resumed=self._resumed)
+            for plain in manifest.plain:
+                if plain.stored == "dir":
+                    make_dirs(self._placement.of(plain.path, plain.external))
+            self._moving.run()
+        self._written += [place for _, place in pairs if not place.startswith(self._dir + "/")]
 
     def recover(self, options: RecoveryOptions) -> None:
         """Let the server recover what was laid down."""
@@ -180,7 +228,7 @@ class Target(contextlib.AbstractContextManager["Target"]):
     def bring_logs_home(self) -> None:
         """Put the redo log into the directory of its own that the source's configuration names, if it names one."""
         with _writing(self._dir):
-            self._written += bring_logs_home(self._image.newest, self._placement)
+            bring_logs_home(self._image.newest, self._placement, self._written.append)
 
     def write_prepared_manifest(self) -> Manifest:
         """The manifest of a directory that is a clean data directory now, its checksums made anew."""
@@ -193,11 +241,12 @@ class Target(contextlib.AbstractContextManager["Target"]):
             write_file(path, dump(prepared))
         return prepared
 
-    def give_to(self, owner: str) -> None:
-        """Set the owner of everything that was restored (only root can give files away)."""
-        ids = _ids(owner)
+    def give_to(self, ids: Ids | None) -> None:
+        """Set the owner of everything that was restored (only root can give files away). None: leave it."""
         if ids is None:
             return
+        for path in filter(os.path.isdir, self._made_outside):
+            os.chown(path, ids.uid, ids.gid)
         for path in (self._dir, *self._written):
             if os.path.exists(path):
                 os.chown(path, ids.uid, ids.gid)
@@ -230,8 +279,11 @@ class Target(contextlib.AbstractContextManager["Target"]):
         return tuple(facts)
 
 
-def _ids(owner: str) -> Ids | None:
-    """Numeric owner for ``USER[:GROUP]``; "" = mysql when we are root and it exists. None: leave as it is."""
+def owner_ids(owner: str) -> Ids | None:
+    """Numeric owner for ``USER[:GROUP]``; "" = mysql when we are root and it exists. None: leave as it is.
+
+    Raises UsageError when there is none of that name.
+    """
     import grp
     import pwd
 

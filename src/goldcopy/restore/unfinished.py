@@ -61,6 +61,14 @@ def is_cut_off(directory: str) -> bool:
     return True
 
 
+def was_cut_off(directory: str, what: str) -> bool:
+    """Whether this very operation was. Raises TargetRefused when one is at work."""
+    if not is_cut_off(directory):
+        return False
+    with open(os.path.join(directory, MARK_NAME), encoding="utf-8", errors="surrogateescape") as f:
+        return f.readline().startswith(f"{what}, begun ")
+
+
 def _is_held(path: str) -> bool:
     with open(path, "rb") as f:
         try:
