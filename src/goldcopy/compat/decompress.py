@@ -26,6 +26,9 @@ class DecompressRequest:
     """``decompress``: take .zst, .lz4 and .qp off. ``cipher``: take .xbcrypt off with this key (``codecs.cipher``).
 
     ``remove_original``: the wrapped file goes when its plain one is there, and durable. ``parallel``: files at a time.
+    ``safe_names``: a file whose name a shell could misread ends the run before anything is unwrapped, as in
+    mariadb-backup, which must fear them (MDEV-39565). Here no shell sees a name, and a tablespace of MySQL may have one
+    with blanks.
     """
 
     directory: str
@@ -33,6 +36,7 @@ class DecompressRequest:
     cipher: Cipher | None = field(default=None, repr=False)
     remove_original: bool = False
     parallel: int = 1
+    safe_names: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class _Job:
 def decompress(request: DecompressRequest, emit: Emit) -> int:
     """Unwrap every file that is wrapped. Returns how many were.
 
-    Raises BackupInvalid for damaged data, UsageError for names that no backup program gives, KeyMissing, Unsupported (a
+    Raises BackupInvalid for damaged data, UsageError for names that are not safe, KeyMissing, Unsupported (a
     library is missing), TargetRefused when another file has the plain one's name, NoSpace. What was begun leaves no
     trace.
     """
@@ -69,8 +73,8 @@ def _jobs(request: DecompressRequest, emit: Emit) -> Iterator[_Job]:
         plain, suffixes = split(path, decompress=request.decompress, decrypt=request.cipher is not None)
         if not suffixes:
             continue
-        if not _SAFE_NAME.match(path):
-            # the originals' words, blank lines included
+        if request.safe_names and not _SAFE_NAME.match(path):
+            # the original's words, blank lines included
             emit(Note(f"decompressing ./{path}\n\n"))
             raise UsageError("Error: invalid file name\n\nError: thread 0 failed.")
         yield _Job(os.path.join(home, path), os.path.join(home, plain), suffixes)

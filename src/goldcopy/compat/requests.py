@@ -120,4 +120,5 @@ def decompress_request(settings: Settings, target_dir: str) -> DecompressRequest
         cipher=cipher_of(settings, "decrypt"),
         remove_original=settings.flag("remove-original"),
         parallel=settings.number("parallel"),
+        safe_names=settings.face.mariadb,
     )

@@ -15,6 +15,7 @@ from goldcopy import signals
 from goldcopy.compat.copyback import CopyBackRequest, copy_back
 from goldcopy.compat.ddlmarks import apply_marks
 from goldcopy.compat.decompress import DecompressRequest, decompress
+from goldcopy.compat.front import run
 from goldcopy.compat.peerdir import parse_settings, read_peer_dir
 from goldcopy.compat.prepare import PrepareRequest, prepare
 from goldcopy.errors import BackupInvalid, NoSpace, TargetRefused, Unsupported, UsageError
@@ -238,10 +239,35 @@ def test_decompressing_leaves_no_half_file_and_overwrites_nothing(tmp_path: Path
     assert names(home) == {"d/t.ibd"}
 
 
-def test_names_that_no_backup_has_are_not_decompressed(tmp_path: Path) -> None:
-    (tmp_path / "a;b.zst").write_bytes(Zstd().encode(b"x"))
-    with pytest.raises(UsageError):
-        decompress(DecompressRequest(directory=str(tmp_path)), silent)
+_ODD_NAME = "m'; touch $(echo b);\n#"
+
+
+@pytest.fixture
+def no_signals(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("catch", "ignore"):
+        monkeypatch.setattr(signals, name, lambda: None)
+
+
+@pytest.mark.usefixtures("no_signals")
+def test_a_file_with_any_name_is_decompressed_and_the_others_with_it(tmp_path: Path) -> None:
+    home = tmp_path / "b"
+    (home / "d").mkdir(parents=True)
+    for name in (_ODD_NAME, "d/t.ibd"):
+        (home / f"{name}.zst").write_bytes(Zstd().encode(b"rows"))
+    run("/usr/bin/xtrabackup", ["--no-defaults", "--decompress", "--remove-original", f"--target-dir={home}"], {})
+    assert names(home) == {_ODD_NAME, "d/t.ibd"}
+    assert {(home / name).read_bytes() for name in names(home)} == {b"rows"}
+
+
+@pytest.mark.usefixtures("no_signals")
+def test_mariadb_backup_unwraps_nothing_beside_a_name_that_is_not_safe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a;b", "t.ibd"):
+        (tmp_path / f"{name}.zst").write_bytes(Zstd().encode(b"x"))
+    assert run("/usr/bin/mariadb-backup", ["--no-defaults", "--decompress", f"--target-dir={tmp_path}"], {}) == 1
+    assert "Error: invalid file name" in capsys.readouterr().err
+    assert names(tmp_path) == {"a;b.zst", "t.ibd.zst"}
 
 
 def test_a_mysql_backup_of_xtrabackup_is_refused_with_what_to_do(tmp_path: Path) -> None:
