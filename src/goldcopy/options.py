@@ -7,7 +7,6 @@ fields, so they cannot drift apart. A test fails on a field without help.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,26 +22,21 @@ class Meta:
     choices: tuple[str, ...] = ()
     positional: bool = False
     secret: bool = False
-    env: str = ""
 
 
 def opt(
     help: str,
     default: Any = dataclasses.MISSING,
     *,
-    factory: Callable[[], Any] | None = None,
     example: str = "",
     metavar: str = "",
     short: str = "",
     choices: tuple[str, ...] = (),
     positional: bool = False,
     secret: bool = False,
-    env: str = "",
 ) -> Any:
     """Declare one option. Type and name come from the field; no default means that it must be given."""
-    meta = {"goldcopy": Meta(help, example, metavar, short, choices, positional, secret, env)}
-    if factory is not None:
-        return field(default_factory=factory, metadata=meta)
+    meta = {"goldcopy": Meta(help, example, metavar, short, choices, positional, secret)}
     return field(default=default, metadata=meta)
 
 
@@ -66,7 +60,7 @@ class Connection:
     port: int = opt("TCP port", 0, metavar="N", short="P")
     user: str = opt("account to log in as", "", metavar="NAME", short="u")
     ask_password: bool = opt("prompt for the password", False, short="p")
-    password: str = opt("", "", secret=True, env="MYSQL_PWD")
+    password: str = opt("", "", secret=True)
     defaults_file: str = opt(
         "read only this option file (groups [client], [goldcopy])", "", example="/etc/goldcopy.cnf", metavar="FILE"
     )

@@ -334,7 +334,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
 
     def _progress(self, done: int, total: int) -> None:
         self._pulse()
-        self._emit(Progress("copy", done, total, redo_head_start_s=self._follower.lag.head_start_s))
+        self._emit(Progress("copy", done, total, redo_head_start_s=self._follower.head_start_s))
 
     def _pulse(self) -> None:
         """Raise what makes it vain to go on."""

@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-import msgspec
-
 from goldcopy.capture.redo_source import RedoSource
 from goldcopy.errors import GoldcopyError, RedoOverrun, ServerRefused
 from goldcopy.formats import Lsn
@@ -25,14 +23,6 @@ class Appender(Protocol):
     """Where the redo bytes go: appended only, so a stream will do."""
 
     def write(self, data: bytes) -> object: ...
-
-
-class Lag(msgspec.Struct, frozen=True):
-    """How far the follower is behind. Bytes, bytes per second, and seconds until the server would overwrite."""
-
-    behind_bytes: int
-    rate_bytes_s: float
-    head_start_s: float | None
 
 
 class Follower:
@@ -60,10 +50,10 @@ class Follower:
         self._error: BaseException | None = None
         self._tail = b""
         self._thread = threading.Thread(target=self._run, name="redo-follower", daemon=True)
-        self.worst_lag_bytes = 0
         self._rate = 0.0
         self._seen: tuple[float, int] | None = None
-        self.lag = Lag(0, 0.0, None)
+        self.head_start_s: float | None = None
+        """Seconds until the server would overwrite what is not copied yet; None = not known yet."""
         self.position = Lsn(0)
         self.start_lsn = Lsn(0)
 
@@ -162,9 +152,8 @@ class Follower:
             rate = (current - self._seen[1]) / (now - self._seen[0])
             self._rate = rate if not self._rate else 0.7 * self._rate + 0.3 * rate
         self._seen = (now, current)
-        self.worst_lag_bytes = max(self.worst_lag_bytes, behind)
         left = self._capacity - behind
-        self.lag = Lag(behind, self._rate, left / self._rate if self._rate > 0 else None)
+        self.head_start_s = left / self._rate if self._rate > 0 else None
         capacity = self._source.capacity
         if capacity is not None and behind + self._source.guard > capacity:
             raise self.overrun(behind)

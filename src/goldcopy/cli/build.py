@@ -24,7 +24,7 @@ def parameters(*declarations: type) -> list[click.Parameter]:
 
 
 def _parameter(field: dataclasses.Field[Any], about: Meta, kind: Any) -> click.Parameter:
-    required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    required = field.default is dataclasses.MISSING
     if about.positional:
         return click.Argument([field.name], metavar=about.metavar or None, required=required)
     flag = "--" + field.name.strip("_").replace("_", "-")

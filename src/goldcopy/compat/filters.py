@@ -14,7 +14,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from goldcopy.compat.names import split_partition
 from goldcopy.errors import UsageError
 
 _REG_EXTENDED = 1
@@ -23,6 +22,8 @@ _REGEX_T_BYTES = 256
 _NAME_MAX = 192
 """Characters of a database's or table's name as the originals count: a partition's holds up to three of 64."""
 _ENCODED = re.compile(r"@[0-9a-f]{4}")
+_PARTITION = re.compile(r"#(?:p|sp)#", re.IGNORECASE)
+"""``#`` itself is encoded in names, so the mark cannot be part of one. MySQL 8.0 writes it in lower case."""
 
 
 class Expression:
@@ -120,7 +121,7 @@ class Filters:
         return not self.include or database in self.include.mentioned
 
     def _keeps_table(self, database: str, table: str) -> bool:
-        for name in dict.fromkeys((f"{database}.{table}", f"{database}.{split_partition(table)[0]}")):
+        for name in dict.fromkeys((f"{database}.{table}", f"{database}.{_PARTITION.split(table)[0]}")):
             if name in self.exclude.tables or any(e.found_in(name) for e in self.not_matching):
                 return False
             if name in self.include.tables or any(e.found_in(name) for e in self.matching):

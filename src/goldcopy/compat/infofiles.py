@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -212,14 +211,6 @@ def binlog_pos_innodb(file: str, position: int) -> str:
     return f"{file}\t{position}\n"
 
 
-def parse_binlog_pos_innodb(text: str) -> tuple[str, int]:
-    """File and position; MariaDB writes an empty name and 0 when InnoDB holds none."""
-    name, _, position = text.rstrip("\n").partition("\t")
-    if not position.isdigit():
-        raise BackupInvalid(f"{BINLOG_POS_INNODB_NAME} is damaged", hint="it holds FILE, tab, POSITION")
-    return name, int(position)
-
-
 def _one_line(gtid: str) -> str:
     return gtid.replace("\n", "")
 
@@ -289,35 +280,9 @@ def _mysql_slave_info(replicas: tuple[Replica, ...], peer: Peer) -> str:
     return text
 
 
-_GTID = re.compile(r"SET GLOBAL gtid_(?:slave_pos|purged)\s*=\s*'([^']*)'", re.IGNORECASE)
-_CHANGE = re.compile(r"CHANGE (?:MASTER|REPLICATION SOURCE)(?: '([^']*)')? TO (.*)", re.IGNORECASE)
-_FILE = re.compile(r"_LOG_FILE\s*=\s*'([^']*)'.*_LOG_POS\s*=\s*(\d+)", re.IGNORECASE)
-_CHANNEL = re.compile(r"FOR CHANNEL '([^']*)'", re.IGNORECASE)
-
-
-def parse_slave_info(text: str) -> tuple[Replica, ...]:
-    """The replicas that a ``*_slave_info`` of any series describes."""
-    gtid = next(iter(_GTID.findall(text)), "")
-    return tuple(_replica(named, start, gtid) for named, start in _CHANGE.findall(text))
-
-
-def _replica(named: str, start: str, gtid: str) -> Replica:
-    channel = named or next(iter(_CHANNEL.findall(start)), "")
-    at = _FILE.search(start)
-    if at is None:
-        return Replica(channel=channel, gtid=gtid, auto_position=True)
-    return Replica(channel=channel, source_log_file=at[1], source_log_pos=int(at[2]))
-
-
 def galera_info(state: str) -> str:
     """``*_galera_info`` as a backup writes it: ``UUID:SEQNO``."""
     return f"{state}\n" if state else ""
-
-
-def parse_galera_info(text: str) -> tuple[str, str]:
-    """``UUID:SEQNO`` and, where MariaDB's prepare wrote it, the GTID domain."""
-    state, _, domain = text.strip().partition(" ")
-    return state, domain
 
 
 def config(variables: dict[str, str], peer: Peer) -> str:
@@ -333,13 +298,6 @@ def config(variables: dict[str, str], peer: Peer) -> str:
         pool = variables.get("innodb_buffer_pool_filename", "")
         lines += [f"innodb_buffer_pool_filename={pool}" if pool else "", ""]
     return "\n".join(lines) + "\n"
-
-
-def parse_config(text: str) -> dict[str, str]:
-    """The settings of a ``backup-my.cnf``, dashes turned into underscores; of two the last counts."""
-    lines = (line.strip() for line in text.splitlines())
-    pairs = (line.partition("=") for line in lines if line and not line.startswith(("#", "[")))
-    return {key.strip().replace("-", "_"): value.strip() for key, _, value in pairs}
 
 
 @dataclass(frozen=True)

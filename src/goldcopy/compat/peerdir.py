@@ -14,8 +14,6 @@ from goldcopy.image.manifest import MANIFEST_NAME, Manifest, load
 from goldcopy.restore.durable import write_file
 
 REDO_NAME = "ib_logfile0"
-INFO_KINDS = ("checkpoints", "info", "binlog_info", "slave_info", "galera_info")
-_NEWEST_MARIADB = PREFIXES[0]
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,14 @@ _PIECE_BYTES = 1 << 20
 _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP})
 
 
-def write_file(path: str, pieces: Iterable[bytes], mode: int = 0o640) -> None:
+def write_file(path: str, pieces: Iterable[bytes]) -> None:
     """Write under a temporary name, make it durable, rename it into place. ``pieces``: the content, bit by bit.
 
     Raises NoSpace, TargetRefused.
     """
     temporary = path + ".goldcopy-tmp"
     with _whole_or_gone(temporary):
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
         try:
             at = 0
             for piece in pieces:

@@ -27,7 +27,7 @@ _AT_ONCE = 100
 _ROLLED_BACK = "Rolled back recovered transaction"
 _MUST_ROLL_BACK = "which must be rolled back or cleaned up"
 _ALL_ROLLED_BACK = "Rollback of non-prepared transactions completed"
-_POLL_S = 0.05
+_POLL_S, _PATIENCE_S = 0.05, 24 * 3600.0
 _TABLES = (
     "SELECT TABLE_SCHEMA, TABLE_NAME FROM information_schema.TABLES"
     " WHERE TABLE_TYPE = 'BASE TABLE' AND ENGINE = 'InnoDB' AND TABLE_SCHEMA NOT IN ('mysql', 'information_schema',"
@@ -47,7 +47,7 @@ def export_tables(served: Served, emit: Emit) -> int:
     emit(Phase("export", f"tables are prepared for import elsewhere by {served.mysqld}"))
     try:
         with served.serve(LOG_NAME, emit) as run:
-            wait_for_rollback(run)
+            _wait_for_rollback(run)
             count = _export(run, served.directory, emit)
             run.stop()
             _tell_rollbacks(run.log_text(), emit)
@@ -59,9 +59,9 @@ def export_tables(served: Served, emit: Emit) -> int:
     return count
 
 
-def wait_for_rollback(run: RecoveryRun, patience_s: float = 24 * 3600.0) -> None:
+def _wait_for_rollback(run: RecoveryRun) -> None:
     """The server answers before its background thread has rolled everything back: until then tables hold too much."""
-    until = time.monotonic() + patience_s
+    until = time.monotonic() + _PATIENCE_S
     while _MUST_ROLL_BACK in (text := run.log_text()) and _ALL_ROLLED_BACK not in text:
         if time.monotonic() > until:
             raise RecoveryFailed("the server does not get to the end of rolling back what was open")
@@ -110,12 +110,12 @@ def _flush(cursor: Cursor, tables: Sequence[Table], directory: str, emit: Emit) 
             return 0
         half = len(tables) // 2
         return _flush(cursor, tables[:half], directory, emit) + _flush(cursor, tables[half:], directory, emit)
-    _keep_written(directory, {t.schema for t in tables})
+    _keep_written(directory)
     cursor.execute("UNLOCK TABLES")
     return len(tables)
 
 
-def _keep_written(directory: str, _schemas: set[str]) -> None:
+def _keep_written(directory: str) -> None:
     for path in _files(directory, _WRITTEN):
         kept = path + _KEPT
         if os.path.exists(kept):

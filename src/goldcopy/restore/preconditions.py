@@ -15,12 +15,12 @@ _POLL_S = 0.1
 _LOG_PREFIX = "goldcopy-"
 
 
-def wait_for_other_server(directory: str, patience_s: float = _PATIENCE_S) -> None:
+def wait_for_other_server(directory: str) -> None:
     """Wait for a server on this directory to end. One that a killed run of ours left is told to shut down.
 
     Raises TargetRefused when it goes on.
     """
-    until = time.monotonic() + patience_s
+    until = time.monotonic() + _PATIENCE_S
     orphans: dict[int, float] = {}
     while pid := next(_servers_on(directory), 0):
         if pid in orphans or _is_our_orphan(pid, directory):

@@ -15,7 +15,7 @@ from goldcopy.options import Connection
 from goldcopy.server import fileid
 from goldcopy.server.facts import ServerFacts, facts_of, key_files
 from goldcopy.server.file_rules import as_listed
-from goldcopy.server.session import Account, Prompt, Session, open_session, resolve
+from goldcopy.server.session import Account, Session, open_session, resolve
 from goldcopy.server.sql_errors import number_of
 
 _NEW_REDO_DIR = "#innodb_redo"
@@ -184,12 +184,12 @@ class Instance(contextlib.AbstractContextManager["Instance"]):
         return facts_of(self.variables, self.keyring(), self.plugins())
 
 
-def open_instance(options: Connection, *, force_version: bool = False, prompt: Prompt | None = None) -> Instance:
+def open_instance(options: Connection, *, force_version: bool = False) -> Instance:
     """Log in, choose the dialect, and make sure that the server's files are the ones on this host.
 
     Raises ConnectFailed, ServerRefused (unknown version; files not here or not readable), PrivilegeMissing.
     """
-    return instance_of(resolve(options, prompt), force_version=force_version)
+    return instance_of(resolve(options), force_version=force_version)
 
 
 def instance_of(account: Account, *, force_version: bool = False) -> Instance:

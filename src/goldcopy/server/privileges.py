@@ -71,18 +71,15 @@ def grant_hint(needs: Iterable[Need], account: str) -> str:
     return " ".join(f"GRANT {', '.join(names)} ON {scope} TO '{user}'@'{host}';" for scope, names in by_scope.items())
 
 
-def check(
-    instance: Instance, *, replica: bool = False, history: bool = False, kill: bool = False
-) -> None:
+def check(instance: Instance, *, replica: bool = False, kill: bool = False) -> None:
     """Raise PrivilegeMissing, with the exact GRANT, unless the account may do what the features need.
 
-    ``replica``: stop the SQL thread; reading its position is for every backup of a replica. ``history``: write the
-    peers' history table. ``kill``: end long queries.
+    ``replica``: stop the SQL thread; reading its position is for every backup of a replica. ``kill``: end long
+    queries.
     """
     features: set[Feature] = {"backup", "binlog"}
     if replica:
         features |= {"replica", "replica-position"}
-    features |= {"history"} if history else set()
     features |= {"kill"} if kill else set()
     lacking, _ = lacking_for(instance, features)
     if not lacking and is_replica(instance):

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from goldcopy.errors import GoldcopyError, KeyMissing, NoSpace, RecoveryFailed
 from goldcopy.events import Emit, Note
 
-STALL_S = 900.0
+_STALL_S = 900.0
 _POLL_S = 0.05
 _SUN_PATH_BYTES = 107
 _ALMOST_FULL_BYTES = 16 << 20
@@ -42,15 +42,14 @@ class RecoveryRun(contextlib.AbstractContextManager["RecoveryRun"]):
     a clean shutdown; leaving the block without ``stop`` kills it. Its log lines come as detail notes.
 
     Raises RecoveryFailed, KeyMissing or NoSpace, by what the log says, when the server does not come up, makes no
-    progress for ``stall_s`` seconds, or does not end cleanly.
+    progress for a quarter of an hour, or does not end cleanly.
     """
 
     def __init__(
-        self, binary: str, datadir: str, options: Sequence[str], log_path: str, emit: Emit, *, stall_s: float = STALL_S,
-        owned_by: str = "",
+        self, binary: str, datadir: str, options: Sequence[str], log_path: str, emit: Emit, *, owned_by: str = ""
     ) -> None:
         self._binary, self._datadir, self._options = binary, os.path.abspath(datadir), list(options)
-        self._log_path, self._emit, self._stall_s = os.path.abspath(log_path), emit, stall_s
+        self._log_path, self._emit = os.path.abspath(log_path), emit
         self._owned_by = owned_by or self._datadir
 
     def __enter__(self) -> RecoveryRun:
@@ -126,8 +125,8 @@ class RecoveryRun(contextlib.AbstractContextManager["RecoveryRun"]):
 
     def _wait(self, what: str) -> None:
         self._tell_log()
-        if self._progress.stalled_s() > self._stall_s:
-            raise self._failure(f"the server did nothing for {self._stall_s:.0f} s while it was {what}")
+        if self._progress.stalled_s() > _STALL_S:
+            raise self._failure(f"the server did nothing for {_STALL_S:.0f} s while it was {what}")
         time.sleep(_POLL_S)
 
     def _failure(self, what: str) -> GoldcopyError:

@@ -83,21 +83,21 @@ def _query(row: dict[str, Any]) -> RunningQuery | None:
 
 
 def wait_for_long_queries(
-    session: Session, emit: Emit, *, threshold_s: float, timeout_s: float, kind: WaitType, own: Iterable[int] = ()
-) -> float:
+    session: Session, emit: Emit, *, threshold_s: float, timeout_s: float, kind: WaitType
+) -> None:
     """Wait until no statement runs for ``threshold_s`` or longer; with ``update``, statements that only read do not
-    count. Returns the seconds waited. Raises ServerRefused, naming one of them, after ``timeout_s``."""
+    count. Raises ServerRefused, naming one of them, after ``timeout_s``."""
     started = time.monotonic()
     known: set[int] = set()
     while True:
         long = [
             q
-            for q in running_queries(session, own=own)
+            for q in running_queries(session)
             if q.seconds >= threshold_s and (kind == "all" or not q.only_reads)
         ]
         waited = time.monotonic() - started
         if not long:
-            return waited
+            return
         if not known:
             longer = f"queries running longer than {threshold_s:.0f} seconds to finish"
             emit(Note(f"Waiting {timeout_s:.0f} seconds for {longer}"))

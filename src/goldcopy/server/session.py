@@ -6,7 +6,6 @@ import contextlib
 import os
 import pwd
 import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     import ssl
 
 Row = tuple[Any, ...]
-Prompt = Callable[[], str]
 
 GROUPS = ("client", "client-server", "client-mariadb", "goldcopy")
 _SOCKETS = ("/run/mysqld/mysqld.sock", "/var/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock", "/tmp/mysql.sock")  # noqa: S108
@@ -106,8 +104,8 @@ class Account(msgspec.Struct, frozen=True):
         return f"Account({self.where}, {self.user!r})"
 
 
-def resolve(options: Connection, prompt: Prompt | None = None) -> Account:
-    """Fill what the user did not give from option files, environment, prompt and the usual places.
+def resolve(options: Connection) -> Account:
+    """Fill what the user did not give from option files, environment and the usual places.
 
     Raises UsageError when the named option file cannot be read, ConnectFailed when no socket is found.
     """
@@ -123,7 +121,7 @@ def resolve(options: Connection, prompt: Prompt | None = None) -> Account:
         host=host or "127.0.0.1",
         port=options.port or _port(found.get("port", "")),
         user=options.user or found.get("user", "") or pwd.getpwuid(os.getuid()).pw_name,
-        password=_password(options, found, prompt),
+        password=_password(options, found),
         ssl_ca=options.ssl_ca or found.get("ssl-ca", ""),
         connect_timeout_s=options.connect_timeout_s,
     )
@@ -146,12 +144,8 @@ def usual_socket() -> str:
     )
 
 
-def _password(options: Connection, found: dict[str, str], prompt: Prompt | None) -> str:
-    if options.password:
-        return options.password
-    if options.ask_password and prompt is not None:
-        return prompt()
-    return found.get("password", "") or os.environ.get("MYSQL_PWD", "")
+def _password(options: Connection, found: dict[str, str]) -> str:
+    return options.password or found.get("password", "") or os.environ.get("MYSQL_PWD", "")
 
 
 class Session(contextlib.AbstractContextManager["Session"]):
@@ -235,11 +229,6 @@ class Session(contextlib.AbstractContextManager["Session"]):
             return 0
         return int(struct.unpack("3i", answer)[0])
 
-    @property
-    def is_local(self) -> bool:
-        """Connected through a unix socket."""
-        return bool(self._account.socket)
-
     def close(self, reason: GoldcopyError | None = None) -> None:
         """Leave the server; harmless when the connection is gone. ``reason``: what later statements fail with.
 
@@ -304,8 +293,3 @@ def open_session(account: Account) -> Session:
 
 def _ca_only(account: Account) -> dict[str, str] | None:
     return {"ca": account.ssl_ca} if account.ssl_ca and not account.socket else None
-
-
-def connect(options: Connection, *, prompt: Prompt | None = None) -> Session:
-    """Log in as ``options`` say, with what they leave open taken from option files, environment and prompt."""
-    return open_session(resolve(options, prompt))

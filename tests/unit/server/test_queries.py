@@ -87,7 +87,7 @@ def test_waiting_ends_when_the_long_query_does(monkeypatch):
     monkeypatch.setattr(queries, "_POLL_S", 0.0)
     session = Session([row(6, "SELECT 1")], [row(6, "SELECT 1")], [row(6, "SELECT 1", seconds=2)])
     said: list[Event] = []
-    assert wait_for_long_queries(session, said.append, threshold_s=60, timeout_s=30, kind="all") < 5
+    wait_for_long_queries(session, said.append, threshold_s=60, timeout_s=30, kind="all")
     assert len(session.answers) == 1
     assert said == [
         Note("Waiting 30 seconds for queries running longer than 60 seconds to finish"),
@@ -103,4 +103,5 @@ def test_waiting_in_vain_names_the_query(monkeypatch):
 
 
 def test_reading_queries_do_not_count_when_only_updates_are_waited_for():
-    assert wait_for_long_queries(Session([row(6, "SELECT 1")]), silent, threshold_s=60, timeout_s=0, kind="update") < 1
+    # it would raise: no time is left to wait
+    wait_for_long_queries(Session([row(6, "SELECT 1")]), silent, threshold_s=60, timeout_s=0, kind="update")

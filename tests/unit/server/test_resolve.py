@@ -52,8 +52,7 @@ def test_the_password_comes_from_prompt_file_or_environment_in_this_order(tmp_pa
     assert resolve(Connection()).password == "env"
     write(tmp_path / "own", "[client]\npassword='fi#le'\n")
     assert resolve(Connection()).password == "fi#le"
-    assert resolve(Connection(ask_password=True), lambda: "typed").password == "typed"
-    assert resolve(Connection(password="given", ask_password=True), lambda: "typed").password == "given"
+    assert resolve(Connection(password="typed")).password == "typed"
 
 
 def test_a_password_is_never_shown():

@@ -31,11 +31,6 @@ for name in mariadb-10.5 mariadb-10.11 mariadb-11.8; do
   cp "$scratch/history" "$out/history.txt"
   "$bin/mariadb-backup" --no-defaults --prepare --target-dir="$data.bak/full" 2>"$scratch/log"
   keep "$data.bak/full" "$out/prepared"
-  if [ "$name" = mariadb-10.11 ]; then # every character that has a file name other than @ and its number
-    "$bin/mariadb" -uroot -S "$data/mysqld.sock" -N --default-character-set=utf8mb4 d -e "
-      SELECT HEX(seq), CONVERT(CONVERT(CONVERT(UNHEX(LPAD(HEX(seq),4,'0')) USING ucs2) USING filename) USING binary)
-      FROM seq_1_to_65535 WHERE seq NOT BETWEEN 55296 AND 57343" | grep -vP '\t@[0-9a-f]{4}$' >"$here/filename-charset.txt"
-  fi
   "$servers/$name/stop.sh" "$data" "$port"
 done
 
