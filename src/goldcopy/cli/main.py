@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
-import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -118,9 +117,9 @@ def _connection(values: dict[str, Any]) -> Any:
     from goldcopy.options import Connection
 
     connection: Connection = take(Connection, values)
-    password = os.environ.get("MYSQL_PWD", "")
-    if connection.ask_password:
-        password = click.prompt("Password", hide_input=True, default="", show_default=False, err=True)
+    if not connection.ask_password:
+        return connection
+    password = click.prompt("Password", hide_input=True, default="", show_default=False, err=True)
     return dataclasses.replace(connection, password=password)
 
 
