@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import os
-import pwd
 import sys
 from collections.abc import Mapping
 
@@ -17,7 +16,7 @@ from goldcopy.server.instance import Instance
 from goldcopy.server.locks import LockPolicy
 from goldcopy.server.position import replica_states
 from goldcopy.server.privileges import grant_hint, lacking_for
-from goldcopy.server.session import Account, Tls, usual_socket
+from goldcopy.server.session import Account, Tls, own_name, usual_socket
 
 _DEFAULT_PORT = 3306
 _CONNECT_TIMEOUT_S = 10.0
@@ -32,7 +31,7 @@ def account_of(settings: Settings, environ: Mapping[str, str]) -> Account:
         socket="" if by_tcp else settings.text("socket") or usual_socket(),
         host=host or "127.0.0.1",
         port=settings.number("port") or _DEFAULT_PORT,
-        user=settings.text("user") or pwd.getpwuid(os.getuid()).pw_name,
+        user=settings.text("user") or own_name(),
         password=_password(settings, environ),
         ssl_ca="",
         connect_timeout_s=_CONNECT_TIMEOUT_S,

@@ -137,6 +137,7 @@ def _walk(rules: Layout, directory: str, prefix: str, depth: int, found: _Found)
         else:
             files += _file(rules, entry, prefix, found, at_top=at_top)
     if prefix and not files:
+        _refuse_odd_name(directory)
         found.empty_dirs.append(prefix.rstrip("/"))
     for entry in below:
         if not depth and is_rocksdb_dir(entry.name):
@@ -220,7 +221,17 @@ def file_ref(path: str, root: str, external: str = "", *, link: str = "") -> Fil
         return None
     if not stat.S_ISREG(s.mode):
         return None
+    _refuse_odd_name(external or os.path.join(root, path))
     return FileRef(path, root, external, s.size, s.identity, s.mtime_ns, s.ctime_ns, stat.S_IMODE(s.mode), link)
+
+
+def _refuse_odd_name(path: str) -> None:
+    """Raises ServerRefused for a name that is no UTF-8: no server gives one, and no manifest could keep it."""
+    if not path.isascii() and any("\ud800" <= character <= "\udfff" for character in path):
+        raise ServerRefused(
+            f"the name of the file {os.fsencode(path)!r} is not UTF-8",
+            hint="rename it, or move it out of the data directory",
+        )
 
 
 def _is_inside(path: str, directory: str) -> bool:

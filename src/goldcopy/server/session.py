@@ -120,11 +120,22 @@ def resolve(options: Connection) -> Account:
         socket="" if by_tcp else socket or usual_socket(),
         host=host or "127.0.0.1",
         port=options.port or _port(found.get("port", "")),
-        user=options.user or found.get("user", "") or pwd.getpwuid(os.getuid()).pw_name,
+        user=options.user or found.get("user", "") or own_name(),
         password=_password(options, found),
         ssl_ca=options.ssl_ca or found.get("ssl-ca", ""),
         connect_timeout_s=options.connect_timeout_s,
     )
+
+
+def own_name() -> str:
+    """The name of whoever runs this, as the account to log in as. Raises UsageError where the system knows none."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        raise UsageError(
+            f"user {os.getuid()} has no name on this machine, and no account to log in as was given",
+            hint="name the account with --user, or in an option file",
+        ) from None
 
 
 def _port(text: str) -> int:
@@ -270,8 +281,9 @@ def open_session(account: Account) -> Session:
             unix_socket=account.socket or None,
             host=account.host,
             port=account.port,
-            user=account.user,
-            password=account.password,
+            # as the servers' own clients send them: PyMySQL would make Latin-1 of a password, or fail to
+            user=_as_typed(account.user),
+            password=_as_typed(account.password),
             charset="utf8mb4",
             autocommit=True,
             connect_timeout=max(1, round(account.connect_timeout_s)),
@@ -289,6 +301,10 @@ def open_session(account: Account) -> Session:
     except BaseException:
         connection.close()
         raise
+
+
+def _as_typed(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _ca_only(account: Account) -> dict[str, str] | None:

@@ -6,6 +6,7 @@ import tracemalloc
 
 import pytest
 
+from goldcopy.errors import ServerRefused
 from goldcopy.server import fileid
 from goldcopy.server.file_rules import layout
 from goldcopy.server.files import FileList, FileRef, scan
@@ -48,6 +49,15 @@ def test_every_kind_of_tablespace_is_found(tree):
         ["ibdata1", "undo001", "undo_002", "own.ibu", "mysql.ibd", "db/t.ibd", "db/p#P#a.ibd", "general.ibd"]
     )
     assert not found.plain and not found.unknown
+
+
+def test_a_name_that_no_manifest_could_keep_is_refused_with_its_bytes(tree):
+    tree.add("ibdata1", "db/caf\udce9.txt")
+    with pytest.raises(ServerRefused, match=r"caf\\xe9") as refused:
+        tree.scan()
+    assert refused.value.hint
+    (tree.datadir / "db/caf\udce9.txt").rename(tree.datadir / "db/café.txt")
+    assert paths(tree.scan().unknown) == ["db/café.txt"]
 
 
 def test_files_of_other_engines_are_plain(tree):

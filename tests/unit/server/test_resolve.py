@@ -55,6 +55,14 @@ def test_the_password_comes_from_prompt_file_or_environment_in_this_order(tmp_pa
     assert resolve(Connection(password="typed")).password == "typed"
 
 
+def test_who_has_no_name_on_the_machine_must_give_one(monkeypatch):
+    monkeypatch.setattr("os.getuid", lambda: 123456)
+    with pytest.raises(UsageError) as refused:
+        resolve(Connection())
+    assert "--user" in refused.value.hint
+    assert resolve(Connection(user="b")).user == "b"
+
+
 def test_a_password_is_never_shown():
     assert "hidden" not in repr(resolve(Connection(password="hidden")))
 
