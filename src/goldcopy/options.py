@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Meta:
-    """What an option field knows about itself."""
+    """What an option field knows about itself. ``minimum``, ``maximum``: of a number."""
 
     help: str
     example: str = ""
@@ -22,6 +22,8 @@ class Meta:
     choices: tuple[str, ...] = ()
     positional: bool = False
     secret: bool = False
+    minimum: int = 0
+    maximum: int | None = None
 
 
 def opt(
@@ -34,9 +36,11 @@ def opt(
     choices: tuple[str, ...] = (),
     positional: bool = False,
     secret: bool = False,
+    minimum: int = 0,
+    maximum: int | None = None,
 ) -> Any:
     """Declare one option. Type and name come from the field; no default means that it must be given."""
-    meta = {"goldcopy": Meta(help, example, metavar, short, choices, positional, secret)}
+    meta = {"goldcopy": Meta(help, example, metavar, short, choices, positional, secret, minimum, maximum)}
     return field(default=default, metadata=meta)
 
 
@@ -57,7 +61,7 @@ class Connection:
 
     socket: str = opt("unix socket of the server", "", example="/run/mysqld/mysqld.sock", metavar="PATH", short="S")
     host: str = opt("host of the server (its files must be reachable here all the same)", "", metavar="NAME", short="h")
-    port: int = opt("TCP port", 0, metavar="N", short="P")
+    port: int = opt("TCP port", 0, metavar="N", short="P", maximum=65535)
     user: str = opt("account to log in as", "", metavar="NAME", short="u")
     ask_password: bool = opt("prompt for the password", False, short="p")
     password: str = opt("", "", secret=True)

@@ -1,8 +1,32 @@
 """What is typed must be what is done: nothing that was given may lose against something that was not."""
 
+import pytest
+from click.testing import CliRunner
+
 from goldcopy.cli import main
 from goldcopy.options import Connection
 from goldcopy.server.session import resolve
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        # with no thread at all nothing was copied, and nothing said so
+        ["restore", "--from", "b", "--datadir", "d", "--no-recover", "--parallel", "0"],
+        ["prepare", "b", "--parallel", "0"],
+        ["prepare", "b", "--use-memory-mb", "-1"],
+        ["backup", "--to", "b", "--parallel", "0"],
+        ["backup", "--to", "b", "--throttle-mb", "nan"],
+        ["backup", "--to", "b", "--throttle-mb", "-1"],
+        ["backup", "--to", "b", "--lock-timeout-s", "inf"],
+        ["backup", "--to", "b", "--port", "65536"],
+    ],
+    ids=" ".join,
+)
+def test_a_number_that_means_nothing_is_refused(words):
+    answer = CliRunner().invoke(main._group(), words)
+    assert answer.exit_code == 2
+    assert words[-2] in answer.output
 
 
 def test_the_password_of_an_option_file_counts_more_than_that_of_the_environment(tmp_path, monkeypatch):

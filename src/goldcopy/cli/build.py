@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from typing import Any
@@ -41,16 +42,28 @@ def _parameter(field: dataclasses.Field[Any], about: Meta, kind: Any) -> click.P
         default=None if required else field.default,
         is_flag=kind is bool,
         multiple=multiple,
-        type=click.Choice(about.choices) if about.choices else _click_type(kind),
+        type=click.Choice(about.choices) if about.choices else _click_type(kind, about),
         metavar=None if about.choices else about.metavar or None,
         show_default=not multiple and kind is not bool and field.default not in ("", dataclasses.MISSING),
     )
 
 
-def _click_type(kind: Any) -> Any:
+def _click_type(kind: Any, about: Meta) -> Any:
     if isinstance(kind, types.GenericAlias):
         return str
+    if kind is int:
+        return click.IntRange(about.minimum, about.maximum)
+    if kind is float:
+        return _Float(about.minimum, about.maximum)
     return None if kind is bool else kind
+
+
+class _Float(click.FloatRange):
+    """A finite number: of those that are none, no comparison says that they are out of range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        return number if math.isfinite(number) else self.fail(f"{value} is not a number", param, ctx)
 
 
 def take(declaration: type, values: dict[str, Any]) -> Any:

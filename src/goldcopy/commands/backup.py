@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from goldcopy.capture.base import open_base
 from goldcopy.capture.engine import Capture, CaptureOptions, Finish
-from goldcopy.errors import UsageError
 from goldcopy.events import Done, Emit, Phase
 from goldcopy.image.directory import DirectorySink
 from goldcopy.image.manifest import Manifest
@@ -28,7 +27,7 @@ class Backup:
     to: str = opt("directory to create and write the backup into", example="/backup/mon", metavar="DIR")
     base: str = opt("take an increment: only what changed since this earlier backup", "", metavar="DIR")
     name: str = opt("a name to remember this backup by", "", metavar="TEXT")
-    parallel: int = opt("threads that copy; 2 is kinder to a busy server, 4 is faster", 2, metavar="N")
+    parallel: int = opt("threads that copy; 2 is kinder to a busy server, 4 is faster", 2, metavar="N", minimum=1)
     throttle_mb: float = opt("read at most this many MB a second (0: no limit)", 0.0, metavar="MB")
     throttle_iops: int = opt("make at most this many reads of 1 MiB a second (0: no limit)", 0, metavar="N")
     on_corrupt: str = opt(
@@ -72,8 +71,6 @@ class Backup:
 
 def run(command: Backup, connection: Connection, emit: Emit) -> Manifest:
     """Take the backup. Whatever fails: locks released, replica restarted, nothing half-made left behind."""
-    if command.parallel < 1:
-        raise UsageError("--parallel must be 1 or more")
     with open_instance(connection, force_version=command.force_version) as instance:
         check_privileges(instance, replica=command.safe_replica, kill=command.kill_queries_s > 0)
         base = open_base(command.base, instance) if command.base else None
