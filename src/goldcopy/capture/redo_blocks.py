@@ -220,11 +220,12 @@ def _mysql_encryption(fd: int) -> bytes:
 
 
 class _RedoFile(msgspec.Struct, frozen=True):
-    """One #ib_redoN: it holds the LSNs of ``[start, end)``."""
+    """One #ib_redoN: it holds the LSNs of ``[start, end)``. ``header``: its first block, whole."""
 
     start: int
     end: int
     fd: int
+    header: bytes
 
 
 class FileSetSource(BlockSource):
@@ -267,12 +268,13 @@ class FileSetSource(BlockSource):
             except FileNotFoundError:
                 whole = False
                 continue
+            block = os.pread(fd, BLOCK, 0)
             try:
-                start = self._layout.header(os.pread(fd, BLOCK, 0)).first_lsn
+                start = self._layout.header(block).first_lsn
             except ValueError:
                 whole = False
                 start = Lsn(0)
-            found.append(_RedoFile(start, start + os.fstat(fd).st_size - self._layout.header_bytes, fd))
+            found.append(_RedoFile(start, start + os.fstat(fd).st_size - self._layout.header_bytes, fd, block))
         found.sort(key=lambda file: file.start)
         if whole and all(a.end == b.start for a, b in pairwise(found)):
             return found
@@ -295,7 +297,7 @@ class FileSetSource(BlockSource):
         """The greatest one whose LSN lies in the file it stands in: files are recycled with old blocks in them."""
         for _ in range(HEADER_TRIES):
             self.refresh()
-            self._header_block()
+            refuse_disabled(self._layout.header(self._files[-1].header))
             found = [
                 c
                 for file in self._files
@@ -307,11 +309,6 @@ class FileSetSource(BlockSource):
                 return best
             time.sleep(READ_PAUSE_S)
         raise ServerRefused("the redo log has no valid checkpoint")
-
-    def _header_block(self) -> bytes:
-        block = os.pread(self._files[-1].fd, BLOCK, 0)
-        refuse_disabled(self._layout.header(block))
-        return block
 
     def _raw(self, start: int, end: int) -> bytes:
         if not (self._files[0].start <= start and end <= self._files[-1].end):
@@ -353,8 +350,10 @@ class FileSetSource(BlockSource):
     def window(self, start: Lsn, checkpoint: Checkpoint, end: Lsn) -> Window:
         """See ``RedoSource.window``."""
         self.refresh()
+        header = self._files[-1].header
+        refuse_disabled(self._layout.header(header))
         return Window(
-            layout=self.layout, start=start, checkpoint=checkpoint.lsn, end=end, header=self._header_block(),
+            layout=self.layout, start=start, checkpoint=checkpoint.lsn, end=end, header=header,
             encryption=self._encryption,
         )
 

@@ -14,8 +14,8 @@ from goldcopy.compat.plugins import refuse_unreadable
 from goldcopy.compat.transition import TransitionKeys
 from goldcopy.compat.unwritten import UnwrittenSpaces
 from goldcopy.dialect.peers import Peer
-from goldcopy.errors import TargetRefused
-from goldcopy.formats.redo import rebuild
+from goldcopy.errors import BackupInvalid, TargetRefused
+from goldcopy.formats.redo import Window, rebuild
 from goldcopy.image.manifest import KEYS_NAME, Manifest, Redo
 from goldcopy.image.sink import FileWriter, Sink
 from goldcopy.restore.recovery import recovery_need, window_of
@@ -159,16 +159,24 @@ class DirectoryForm:
         """MariaDB's tools want a log that begins at the checkpoint; MySQL's window goes in as it is."""
         if not self._facts.spool:
             return manifest.redo
-        window = window_of(manifest)
         out = self._sink.put_file(self._peer.redo_name)
-        with open(self._facts.spool, "rb", buffering=0) as stored:
-            for piece in rebuild(window, lambda at, n: os.pread(stored.fileno(), n, at), force_fresh=True):
-                _skip_to(out, piece.offset)
-                out.write(piece.data)
+        try:
+            self._rebuild(window_of(manifest), out)
+        except ValueError as e:
+            raise BackupInvalid(
+                f"the redo log that was copied is not whole: {e}",
+                hint="take the backup again; if it happens again, look at the server's disk",
+            ) from e
         sums = out.finish()
         return msgspec.structs.replace(
             manifest.redo, stored_as=self._peer.redo_name, rebuilt=True, size=out.size, sums=sums
         )
+
+    def _rebuild(self, window: Window, out: FileWriter) -> None:
+        with open(self._facts.spool, "rb", buffering=0) as stored:
+            for piece in rebuild(window, lambda at, n: os.pread(stored.fileno(), n, at), force_fresh=True):
+                _skip_to(out, piece.offset)
+                out.write(piece.data)
 
     def _binlog(self, manifest: Manifest) -> None:
         """XtraBackup 8.0 and newer: the last binlog up to the backup's position, and an index of it alone."""

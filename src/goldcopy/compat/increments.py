@@ -64,9 +64,16 @@ def read_increment(increment: PeerDir, *, partial: bool) -> Increment:
         frozenset(_directories(home)),
         _unchanged(manifest) if manifest else (),
         partial,
-        int(dict(increment.settings).get("innodb_page_size") or 16384),
+        _page_size(increment),
         system_files(dict(increment.settings).get("innodb_data_file_path", "")),
     )
+
+
+def _page_size(backup: PeerDir) -> int:
+    text = dict(backup.settings).get("innodb_page_size") or "16384"
+    if not text.isdecimal():
+        raise BackupInvalid(f"{backup.path(CONFIG_NAME)}: innodb_page_size is {text}", hint="it is a number of bytes")
+    return int(text)
 
 
 def system_files(spec: str) -> tuple[str, ...]:

@@ -153,7 +153,7 @@ class Info:
         values: dict[str, str | int | bool] = {}
         for field in dataclasses.fields(cls):
             if field.name in pairs:
-                values[field.name] = _from_text(field.default, pairs[field.name])
+                values[field.name] = _from_text(field.name, field.default, pairs[field.name])
         return cls(**values)  # type: ignore[arg-type]
 
     def render(self, peer: Peer) -> str:
@@ -173,10 +173,15 @@ def local_time(moment: str) -> str:
     return f"{datetime.fromisoformat(moment).astimezone():%Y-%m-%d %H:%M:%S}"
 
 
-def _from_text(default: object, text: str) -> str | int | bool:
+def _from_text(key: str, default: object, text: str) -> str | int | bool:
     if isinstance(default, bool):
         return text not in ("N", "")
-    return int(text or 0) if isinstance(default, int) else text
+    if not isinstance(default, int):
+        return text
+    try:
+        return int(text or 0)
+    except ValueError:
+        raise BackupInvalid(f"the info file is damaged: {key} = {text}", hint="it should be a number") from None
 
 
 def binlog_words(position: Position, *, mariadb: bool) -> str:

@@ -11,9 +11,11 @@ from goldcopy.formats.innodb.page import MAX_PAGE_BYTES, geometry, is_unwritten
 
 _ENDS = (".ibd", ".ibu")
 _STARTS = ("ibdata", "undo")
+_FAMILY: Family = "mysql"
+"""mariadb-backup has no --stats."""
 
 
-def stats(directory: str, family: Family = "mysql") -> Iterator[str]:
+def stats(directory: str) -> Iterator[str]:
     """One line a tablespace: name, id, page size, pages, bytes on disk; a total at the end.
 
     Raises UsageError when there is no such directory.
@@ -27,7 +29,11 @@ def stats(directory: str, family: Family = "mysql") -> Iterator[str]:
             state = os.fstat(f.fileno())
         if is_unwritten(first):
             continue
-        geo = geometry(first, family)
+        try:
+            geo = geometry(first, _FAMILY)
+        except ValueError as e:
+            yield f"tablespace: {path}, not one of MySQL's: {e}"
+            continue
         files, pages, size = files + 1, pages + state.st_size // geo.page_size, size + state.st_blocks * 512
         yield (
             f"tablespace: {path}, space id: {geo.space_id}, page size: {geo.page_size}, "

@@ -109,7 +109,13 @@ def _corrupt_in_source(backup: PeerDir) -> dict[str, frozenset[int]]:
     """Pages that --log-innodb-page-corruption let through: ``db/table SPACE`` and the numbers, on two lines."""
     lines = read_text(backup.path(_CORRUPT_NAME)).splitlines()
     rows = zip(lines[::2], lines[1::2], strict=False)
-    return {f"{name.rpartition(' ')[0]}.ibd": frozenset(map(int, numbers.split())) for name, numbers in rows}
+    try:
+        return {f"{name.rpartition(' ')[0]}.ibd": frozenset(map(int, numbers.split())) for name, numbers in rows}
+    except ValueError as e:
+        raise BackupInvalid(
+            f"{backup.path(_CORRUPT_NAME)} is damaged: {e}",
+            hint="each second line has page numbers; without the file no page is let through",
+        ) from None
 
 
 # -- increments of the real mariadb-backup -----------------------------------------------------------------------

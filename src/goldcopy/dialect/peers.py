@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from goldcopy.dialect.version import parse
+from goldcopy.errors import ServerRefused
 from goldcopy.formats import Family
 
 _INFO = (
@@ -200,6 +201,12 @@ PEERS: tuple[Peer, ...] = (
 
 
 def peer_of(family: Family, version: str) -> Peer:
-    """The program that a server's DBA would use, by ``mariadb`` or ``mysql`` and the server's version text."""
+    """The program that a server's DBA would use, by ``mariadb`` or ``mysql`` and the server's version text.
+
+    Raises ServerRefused for a server of the time before that program.
+    """
     numbers = parse(version).numbers
-    return next(p for p in PEERS if p.family == family and numbers >= p.since)
+    for peer in PEERS:
+        if peer.family == family and numbers >= peer.since:
+            return peer
+    raise ServerRefused(f"{family} {version} had no backup program of its own that this one knows")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import struct
 
 from goldcopy.formats.innodb.page import geometry, is_compressed_page, is_full_crc32
 
@@ -51,6 +50,6 @@ def punch_compressed_pages(fd: int, path: str) -> None:
 def _page_size(page0: bytes) -> int:
     """0 where it is no page 0 of any server."""
     for family in ("mysql", "mariadb"):
-        with contextlib.suppress(ValueError, struct.error, IndexError):
+        with contextlib.suppress(ValueError):
             return geometry(page0, family).page_size
     return 0

@@ -20,7 +20,7 @@ from typing import IO, Literal, Protocol
 
 import msgspec
 
-from goldcopy.errors import GoldcopyError, write_failure
+from goldcopy.errors import GoldcopyError, TargetRefused, write_failure
 from goldcopy.formats import chunksum, xbstream
 from goldcopy.formats.chunksum import CHUNK, RunningSum
 from goldcopy.formats.delta import Block, DeltaEncoder, Meta, render_meta
@@ -391,8 +391,16 @@ class StreamSink(contextlib.AbstractContextManager["StreamSink"]):
     # -- names ----------------------------------------------------------------------------------------------------
 
     def claim(self, path: str, suffix: str) -> Sent:
-        """Begin a file: under its own name, or under another one when the stream has used that already."""
-        xbstream.encode_path(path + suffix)
+        """Begin a file: under its own name, or under another one when the stream has used that already.
+
+        Raises TargetRefused for a name that is too long to be sent.
+        """
+        try:
+            xbstream.encode_path(path + suffix)
+        except ValueError as e:
+            raise TargetRefused(
+                f"{path} cannot be sent in a stream: {e}", hint="back up into a directory, or leave this table out"
+            ) from e
         with self._lock:
             if path in self._files:
                 raise ValueError(f"{path} is taken")

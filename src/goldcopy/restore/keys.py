@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from goldcopy.errors import KeyMissing, RecoveryFailed, Unsupported
+from goldcopy.errors import BackupInvalid, KeyMissing, RecoveryFailed, Unsupported
 from goldcopy.formats.delta import read_header
 from goldcopy.formats.innodb.page import geometry
 from goldcopy.formats.keys import transition
@@ -82,12 +82,22 @@ def _of_space(source: SpaceSource) -> Wrapped | None:
 
 
 def newest_page0(source: SpaceSource) -> bytes:
-    """Page 0 as the chain has it, or b"" where its file is not there (a partial backup) or it was never written."""
+    """Page 0 as the chain has it, or b"" where its file is not there (a partial backup) or it was never written.
+
+    Raises BackupInvalid for a delta that is damaged.
+    """
     for member, space in reversed(source.deltas):
         head = _read(member, space, 0)
-        if head and 0 in read_header(head, space.page_size)[0][:1]:
+        if head and _begins_with_page_0(head, member, space):
             return _read(member, space, space.page_size)
     return _read(*source.whole, 0) if source.whole is not None else b""
+
+
+def _begins_with_page_0(head: bytes, member: Member, space: Space) -> bool:
+    try:
+        return read_header(head, space.page_size)[0][:1] == [0]
+    except ValueError as e:
+        raise BackupInvalid(f"{member.directory}/{stored_name(space)}: not a delta file: {e}") from e
 
 
 def _read(member: Member, space: Space, offset: int) -> bytes:

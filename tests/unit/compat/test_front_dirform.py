@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from goldcopy.compat.dirform import DirectoryForm, Facts
 from goldcopy.compat.plugins import refuse_unreadable
 from goldcopy.dialect.peers import peer_of
-from goldcopy.errors import Unsupported
+from goldcopy.errors import BackupInvalid, Unsupported
 from goldcopy.image.directory import DirectorySink
 from goldcopy.image.manifest import Manifest, Position, Redo, Replica, Server, Space
 
@@ -88,6 +89,14 @@ def test_corrupt_pages_that_were_let_through_are_listed(tmp_path: Path) -> None:
     )
     files = written(tmp_path / "b", manifest(spaces=(bad,)))
     assert files["innodb_corrupted_pages"] == "d/t 5\n3 7\n"
+
+
+def test_redo_that_is_not_whole_is_no_backup(tmp_path: Path) -> None:
+    given = manifest("mariadb", "11.8.6-MariaDB")
+    given = msgspec.structs.replace(given, redo=Redo(layout="R108", start=700, checkpoint=700, end=900, header="50687973" + "00" * 508))
+    (tmp_path / "spool").write_bytes(bytes(100))
+    with pytest.raises(BackupInvalid, match="not whole"):
+        written(tmp_path / "b", given, spool=str(tmp_path / "spool"))
 
 
 def test_a_table_that_no_server_could_recover_is_refused() -> None:

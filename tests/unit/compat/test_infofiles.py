@@ -282,6 +282,7 @@ def test_external_tablespaces_find_their_way_back():
         (Checkpoints.parse, "backup_type = full-backuped\nfrom_lsn = 0\n"),
         (Checkpoints.parse, "backup_type = x\nfrom_lsn = a\nto_lsn = 1\nlast_lsn = 1\n"),
         (Info.parse, "garbage"),
+        (Info.parse, "lock_time = soon\n"),
         (parse_binlog_info, ""),
         (parse_binlog_info, "b.1"),
         (parse_binlog_info, "b.1\tx"),

@@ -309,6 +309,13 @@ def test_two_streams_share_the_files(tmp_path):
     assert all(len(o.getvalue()) > 30000 for o in outs)
 
 
+@pytest.mark.parametrize("kind", ["plain", "tar"])
+def test_a_name_that_no_stream_can_carry_is_refused_with_what_to_do(kind: str) -> None:
+    with pytest.raises(TargetRefused, match="511") as refused:
+        Sent(kind).sink.open_whole("d" * 255 + "/" + "t" * 256, size=MIB, page_size=16384)
+    assert refused.value.hint
+
+
 def test_what_has_to_wait_waits_where_the_user_has_room(tmp_path: Path) -> None:
     """A second tablespace of a tar stream is kept until the first one ends."""
     for place, fails in ((tmp_path, False), (tmp_path / "nowhere", True)):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from goldcopy.errors import KeyMissing
+from goldcopy.errors import BackupInvalid, KeyMissing
 from goldcopy.formats.delta import DeltaEncoder
 from goldcopy.formats.innodb.sums import crc
 from goldcopy.formats.keys.ring import Key, component_ring, plugin_ring
@@ -102,6 +102,14 @@ def test_the_newest_page_0_of_a_chain_counts(tmp_path: Path) -> None:
     base = full(tmp_path / "base", 1)
     assert needs(increment(tmp_path / "i", base, {0: page0(2), 1: bytes(PAGE)})) == {name(2)}
     assert needs(increment(tmp_path / "j", base, {1: bytes(PAGE)})) == {name(1)}
+
+
+def test_a_damaged_delta_is_said_to_be(tmp_path: Path) -> None:
+    image = increment(tmp_path / "i", full(tmp_path / "base", 1), {0: page0(2)})
+    delta = tmp_path / "i/d/t.ibd.delta"
+    delta.write_bytes(b"?" + delta.read_bytes()[1:])
+    with pytest.raises(BackupInvalid, match="not a delta"):
+        needs(image)
 
 
 def test_a_table_that_a_filter_left_out_needs_no_key(tmp_path: Path) -> None:

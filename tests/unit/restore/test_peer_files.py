@@ -16,9 +16,11 @@ from goldcopy.compat.copyback import CopyBackRequest, copy_back
 from goldcopy.compat.ddlmarks import apply_marks
 from goldcopy.compat.decompress import DecompressRequest, decompress
 from goldcopy.compat.front import run
+from goldcopy.compat.increments import read_increment
 from goldcopy.compat.peerdir import parse_settings, read_peer_dir
 from goldcopy.compat.prepare import PrepareRequest, prepare
-from goldcopy.errors import BackupInvalid, NoSpace, TargetRefused, Unsupported, UsageError
+from goldcopy.compat.stats import stats
+from goldcopy.errors import BackupInvalid, NoSpace, ServerRefused, TargetRefused, Unsupported, UsageError
 from goldcopy.events import silent
 from goldcopy.image.codecs import Zstd
 
@@ -281,6 +283,31 @@ def test_a_backup_of_ours_that_was_cut_short_is_not_taken_for_anothers(tmp_path:
     home = backup(tmp_path, xtrabackup_info="server_version = 8.0.45\ntool_version = goldcopy 0.1.0\n")
     with pytest.raises(BackupInvalid, match="not whole"):
         read_peer_dir(str(home))
+
+
+def test_a_server_of_before_the_program_is_refused(tmp_path: Path) -> None:
+    home = backup(tmp_path, xtrabackup_info="server_version = 5.5.68-MariaDB\n")
+    with pytest.raises(ServerRefused, match="5.5.68"):
+        read_peer_dir(str(home))
+
+
+def test_a_page_size_that_is_no_number_of_bytes_is_refused(tmp_path: Path) -> None:
+    home = backup(tmp_path, xtrabackup_info="server_version = 10.11.2-MariaDB\n")
+    (home / "backup-my.cnf").write_text("[mysqld]\ninnodb_page_size=16K\n")
+    with pytest.raises(BackupInvalid, match="16K") as refusal:
+        read_increment(read_peer_dir(str(home)), partial=False)
+    assert refusal.value.hint
+
+
+def test_statistics_pass_over_what_is_no_tablespace_of_mysql(tmp_path: Path) -> None:
+    page0 = bytes(34) + (5).to_bytes(4, "big") + bytes(16384 - 38)
+    (tmp_path / "d").mkdir()
+    for name, content in (("t", page0 + bytes(16384)), ("cut", page0[:40]), ("other", b"\xff" * 16384)):
+        (tmp_path / f"d/{name}.ibd").write_bytes(content)
+    cut, other, t, total = stats(str(tmp_path))
+    assert "not one of MySQL's" in cut and "not one of MySQL's" in other
+    assert "space id: 5, page size: 16384, pages: 2" in t
+    assert total.startswith("tablespaces: 1, pages: 2")
 
 
 def test_nothing_is_exported_before_the_last_pass(tmp_path: Path) -> None:

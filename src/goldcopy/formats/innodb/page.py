@@ -59,8 +59,10 @@ class Geometry(msgspec.Struct, frozen=True):
 def geometry(page0: bytes | memoryview, family: Family) -> Geometry:
     """Read page 0, or as much of it as is at hand (64 bytes; the whole for MariaDB's ``encrypted``).
 
-    Raises ValueError on impossible flags.
+    Raises ValueError on impossible flags, and where there is less.
     """
+    if len(page0) < _FLAGS_AT + 4:
+        raise ValueError(f"page 0 is cut short, to {len(page0)} bytes")
     flags, space_id = u32(page0, _FLAGS_AT), SpaceId(u32(page0, _SPACE_ID_AT))
     if family == "mariadb":
         if flags & _FULL_CRC32_MARK:
