@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from goldcopy.dialect import choose
 from goldcopy.errors import ConnectFailed, KeyMissing, PrivilegeMissing, RecoveryFailed, ServerRefused
 from goldcopy.events import Event, Locked, Warn, silent
 from goldcopy.options import Connection
@@ -18,7 +19,7 @@ from goldcopy.server.files import list_files
 from goldcopy.server.instance import Instance, open_instance
 from goldcopy.server.keyring import LentRing, installed, read_ring
 from goldcopy.server.locks import BackupLocks, LockPolicy, SafeReplica
-from goldcopy.server.position import read_position
+from goldcopy.server.position import read_position, replica_states
 from goldcopy.server.privileges import check
 from goldcopy.server.process import RecoveryRun
 from goldcopy.server.queries import running_queries
@@ -359,6 +360,36 @@ def test_a_replicas_sql_thread_stops_and_runs_again(server_name, make_server):
         with SafeReplica(instance, True, 30, silent):
             replica.sql(f"KILL {instance.session.connection_id}")
         assert replica_state(replica)["Replica_SQL_Running"] == "Yes"
+
+
+@pytest.mark.parametrize("server_name", ["mysql-9.7", "mariadb-11.8"])
+def test_of_several_channels_those_that_ran_run_again_even_if_others_are_gone(server_name, make_server):
+    server = make_server(server_name)
+    words = choose(server.info.version).replica
+    channels = {"a'1": True, "b 2": True, "c3": True, "d4": False}
+    for port, (channel, runs) in enumerate(channels.items(), 1):
+        name = words.named(channel)
+        if server.mariadb:
+            change = f"CHANGE MASTER{name} TO MASTER_HOST='127.0.0.1', MASTER_PORT={port}"
+        else:
+            change = f"CHANGE REPLICATION SOURCE TO SOURCE_HOST='127.0.0.1', SOURCE_PORT={port}{name}"
+        server.sql(change, *[words.start_sql.format(channel=name)] * runs)
+    with opened(server) as instance:
+
+        def running() -> dict[str, bool]:
+            return {r.channel: r.sql_running for r in replica_states(instance)}
+
+        assert running() == channels
+        with SafeReplica(instance, True, 30, silent):
+            assert running() == dict.fromkeys(channels, False)
+        assert running() == channels
+        with SafeReplica(instance, True, 30, silent):
+            for name in map(words.named, ("a'1", "c3")):
+                server.sql(f"RESET SLAVE{name} ALL" if server.mariadb else f"RESET REPLICA ALL{name}")
+        until = time.monotonic() + 20
+        while running() != {"b 2": True, "d4": False} and time.monotonic() < until:
+            time.sleep(0.2)
+        assert running() == {"b 2": True, "d4": False}
 
 
 def test_a_stopped_backup_does_not_stall_mysql(make_server):

@@ -13,7 +13,7 @@ import click
 
 from goldcopy import __version__
 from goldcopy.errors import GoldcopyError, Interrupted, system_failure
-from goldcopy.startup import importing
+from goldcopy.startup import importing, occupy_streams
 
 if TYPE_CHECKING:
     from goldcopy.cli.render import Renderer
@@ -153,5 +153,6 @@ def _group() -> click.Group:
 
 def main() -> Any:
     """Run the command line."""
+    occupy_streams()
     run: Callable[..., Any] = _group()
     return run(prog_name="goldcopy")

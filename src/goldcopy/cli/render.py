@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import sys
 import threading
 import time
@@ -12,6 +11,7 @@ from typing import TextIO
 
 from goldcopy.errors import GoldcopyError
 from goldcopy.events import Done, Event, Locked, Note, Phase, Progress, Warn
+from goldcopy.startup import Unfailing
 
 DRAW_AFTER_S, DRAW_EVERY_S = 2.0, 0.2
 
@@ -33,32 +33,12 @@ def human_seconds(seconds: float) -> str:
     return f"{s // 60}m{s % 60:02d}s" if s < 3600 else f"{s // 3600}h{s % 3600 // 60:02d}m"
 
 
-class _Out:
-    """Where text goes, until it cannot go there any more: a backup must not fail because nobody reads of it."""
-
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-
-    def write(self, text: str) -> None:
-        """Write and flush; the reader may be gone (EPIPE) or the log's disk full."""
-        try:
-            self._out.write(text)
-            self._out.flush()
-        except OSError:
-            nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                # what is left in the buffer is written once more when the program ends
-                os.dup2(nowhere, self._out.fileno())
-            finally:
-                os.close(nowhere)
-
-
 class Terminal:
     """For people. ``level``: 0 quiet (errors and warnings only), 1 normal, 2 verbose."""
 
     def __init__(self, level: int, out: TextIO | None = None) -> None:
         stream = out or sys.stderr
-        self._level, self._out = level, _Out(stream)
+        self._level, self._out = level, Unfailing(stream)
         self._live = stream.isatty() and level > 0
         self._lock = threading.Lock()
         self._started = self._phase_started = time.monotonic()
@@ -130,7 +110,7 @@ class JsonLines:
     """For machines: one JSON object a line on stdout; the last one of a failure is ``{"event": "error"}``."""
 
     def __init__(self, out: TextIO | None = None) -> None:
-        self._out = _Out(out or sys.stdout)
+        self._out = Unfailing(out or sys.stdout)
         self._lock = threading.Lock()
         self._last = 0.0
 

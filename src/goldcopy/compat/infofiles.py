@@ -229,7 +229,7 @@ def _mariadb_slave_info(replicas: tuple[Replica, ...]) -> str:
     position = _mariadb_gtid(replicas)
     text = f"SET GLOBAL gtid_slave_pos = '{position}';\n" if position else ""
     for replica in replicas:
-        name = f" '{replica.channel}'" if replica.channel else ""
+        name = f" {_quoted(replica.channel)}" if replica.channel else ""
         text += f"CHANGE MASTER{name} TO {_mariadb_start(replica)};\n"
     return text
 
@@ -280,9 +280,13 @@ def _mysql_slave_info(replicas: tuple[Replica, ...], peer: Peer) -> str:
             if replica.auto_position
             else f"{word}_LOG_FILE='{replica.source_log_file}', {word}_LOG_POS={replica.source_log_pos}"
         )
-        channel = f" FOR CHANNEL '{replica.channel}'" if replica.channel else ""
+        channel = f" FOR CHANNEL {_quoted(replica.channel)}" if replica.channel else ""
         text += f"{verb} TO {start}{channel}{peer.statement_end}\n"
     return text
+
+
+def _quoted(channel: str) -> str:
+    return "'" + channel.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def galera_info(state: str) -> str:

@@ -14,6 +14,7 @@ from typing import TextIO
 from goldcopy.compat.words import in_peers_words
 from goldcopy.errors import GoldcopyError
 from goldcopy.events import Done, Event, Locked, Note, Phase, Warn
+from goldcopy.startup import Unfailing
 
 COMPLETED = "completed OK!"
 _CODE = "MY-011825"
@@ -50,7 +51,7 @@ class Log:
     def __init__(
         self, out: TextIO, shape: Shape, *, verbose: bool = False, clock: Callable[[], datetime] = _now
     ) -> None:
-        self._out = out
+        self._out = Unfailing(out)
         self._shape = shape
         self.verbose = verbose
         self._clock = clock
@@ -84,7 +85,6 @@ class Log:
         """A line without stamp or mark, as the originals have some."""
         if not self._ended:
             self._out.write(text.replace(COMPLETED, "completed") + "\n")
-            self._out.flush()
 
     def error(self, failure: GoldcopyError | str) -> None:
         """The failure, with its hint as a line of its own; after it there is no ``completed OK!``."""
@@ -115,7 +115,6 @@ class Log:
         for line in said.splitlines() or [""]:
             stamped = line_of(self._shape, severity, line, self._clock(), thread) if line else ""
             self._out.write(stamped + "\n")
-        self._out.flush()
 
 
 def line_of(shape: Shape, severity: Severity, text: str, moment: datetime, thread: int = 0) -> str:

@@ -16,7 +16,7 @@ import time
 import msgspec
 
 from goldcopy.errors import GoldcopyError
-from goldcopy.server.session import Account, open_session
+from goldcopy.server.session import Account, Session, open_session
 
 _REVOKED = b"revoked\n"
 _TRIES, _PAUSE_S = 5, 1.0
@@ -76,14 +76,22 @@ class LastWill(contextlib.AbstractContextManager["LastWill"]):
 
 
 def _execute(will: _Will) -> None:
+    """Each statement for itself: the one that fails (a channel that is gone) must not keep others from being run."""
+    left = will.statements
     for _ in range(_TRIES):
-        try:
-            with open_session(will.account) as session:
-                for statement in will.statements:
-                    session.run(statement)
+        with contextlib.suppress(GoldcopyError), open_session(will.account) as session:
+            left = tuple(statement for statement in left if not _run(session, statement))
+        if not left:
             return
-        except GoldcopyError:
-            time.sleep(_PAUSE_S)
+        time.sleep(_PAUSE_S)
+
+
+def _run(session: Session, statement: str) -> bool:
+    try:
+        session.run(statement)
+    except GoldcopyError:
+        return False
+    return True
 
 
 def _main() -> None:

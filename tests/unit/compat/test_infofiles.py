@@ -244,6 +244,18 @@ def test_another_replica_can_be_set_up_from_slave_info(family, version, replicas
     assert tuple(replicas_in(text)) == tuple(r for r in replicas if r is not GROUP)
 
 
+@pytest.mark.parametrize(
+    ("family", "version", "text"),
+    [
+        ("mariadb", "10.11.1", "CHANGE MASTER 'it''s \\\\m' TO MASTER_LOG_FILE='b.3', MASTER_LOG_POS=8;\n"),
+        ("mysql", "8.0.36", "CHANGE MASTER TO MASTER_LOG_FILE='b.3', MASTER_LOG_POS=8 FOR CHANNEL 'it''s \\\\m';\n"),
+    ],
+)
+def test_a_channels_name_is_quoted_in_slave_info(family, version, text):
+    channel = Replica(channel="it's \\m", source_log_file="b.3", source_log_pos=8)
+    assert slave_info((channel,), peer_of(family, version)) == text
+
+
 def test_galera_state():
     assert galera_info("uuid:12") == "uuid:12\n"
     assert galera_info("") == ""

@@ -124,7 +124,7 @@ class _Reader:
             self.notes += [Warn("unknown-option", error.message) for error in self.unknown]
         self._refuse()
         self._say_what_is_renamed()
-        command = " ".join(self.shown).encode()[:COMMAND_MAX_BYTES].decode(errors="ignore")
+        command = " ".join(self.shown).encode(errors="surrogateescape")[:COMMAND_MAX_BYTES].decode(errors="ignore")
         return Settings(
             self.face,
             tuple(map(self._resolved, self.given)),
