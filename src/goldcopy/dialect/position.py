@@ -84,11 +84,15 @@ def _log_status(answers: Sequence[Sequence[Record]]) -> BinlogPoint:
 
 
 def _mysql_status(answers: Sequence[Sequence[Record]]) -> BinlogPoint:
-    """``SHOW MASTER STATUS`` of MySQL 5.6 and 5.7. No row: no binlog."""
+    """``SHOW MASTER STATUS`` of MySQL 5.6 and 5.7, then gtid_mode. No row: no binlog.
+
+    Where GTIDs were switched off the set stands still, and says nothing about this position.
+    """
     if not answers[0]:
         return BinlogPoint("", 0, "")
-    row = answers[0][0]
-    return BinlogPoint(str(row["File"]), int(row["Position"]), _one_line(row.get("Executed_Gtid_Set") or ""))
+    row, mode = answers[0][0], str(answers[1][0]["gtid_mode"])
+    gtid = "" if mode.upper() == "OFF" else _one_line(row.get("Executed_Gtid_Set") or "")
+    return BinlogPoint(str(row["File"]), int(row["Position"]), gtid)
 
 
 def _mariadb_status(answers: Sequence[Sequence[Record]]) -> BinlogPoint:
@@ -110,7 +114,9 @@ LOG_STATUS = PositionSource(
     ("SELECT LOCAL, REPLICATION, STORAGE_ENGINES FROM performance_schema.log_status",), _log_status, True
 )
 _MASTER_STATUS = "SHOW MASTER STATUS"
-MASTER_STATUS = PositionSource((_MASTER_STATUS,), _mysql_status, of_binlog=frozenset((_MASTER_STATUS,)))
+MASTER_STATUS = PositionSource(
+    (_MASTER_STATUS, "SELECT @@GLOBAL.gtid_mode AS gtid_mode"), _mysql_status, of_binlog=frozenset((_MASTER_STATUS,))
+)
 MARIADB_STATUS = PositionSource(
     (_MASTER_STATUS, _MARIADB_GTIDS), _mariadb_status, of_binlog=frozenset((_MASTER_STATUS,))
 )

@@ -69,9 +69,14 @@ def test_mariadb_replica_without_binlog_still_has_a_gtid():
 
 
 def test_old_mysql_without_binlog_has_no_position():
-    assert MYSQL56.position.parse([[]]).file == ""
+    assert MYSQL56.position.parse([[], [{"gtid_mode": "OFF"}]]).file == ""
+
+
+@pytest.mark.parametrize(("mode", "gtid"), [("ON", "u:1-3,v:1"), ("ON_PERMISSIVE", "u:1-3,v:1"), ("OFF", "")])
+def test_a_gtid_set_that_stands_still_is_no_position(mode, gtid):
     row = {"File": "b.000003", "Position": 120, "Executed_Gtid_Set": "u:1-3,\nv:1"}
-    assert MYSQL56.position.parse([[row]]).gtid == "u:1-3,v:1"
+    point = MYSQL56.position.parse([[row], [{"gtid_mode": mode}]])
+    assert (point.file, point.position, point.gtid) == ("b.000003", 120, gtid)
 
 
 def test_replica_rows_of_all_servers_mean_the_same():
