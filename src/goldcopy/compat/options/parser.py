@@ -11,11 +11,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from goldcopy.compat.options import options_of
-from goldcopy.compat.options.declare import Arg, Face, Option, Standing, Value
+from goldcopy.compat.options.declare import Arg, Face, Kind, Option, Standing, Value
 from goldcopy.compat.options.settings import COMMAND_MAX_BYTES, Given, Settings
 from goldcopy.compat.options.values import (
     AMBIGUOUS,
     ARGUMENT_REQUIRED,
+    NO_MAXIMUM,
     UNKNOWN_OPTION,
     UNKNOWN_VARIABLE,
     OptionError,
@@ -26,7 +27,22 @@ from goldcopy.events import Event, Warn
 
 TOOL_GROUPS = frozenset(("xtrabackup", "mariabackup", "mariadb-backup"))
 CLIENT_GROUPS = frozenset(("client", "client-server", "client-mariadb"))
-_PREFIXES = ("loose", "skip", "disable", "enable", "maximum")
+_SWITCHES = ("skip", "disable", "enable")
+_PREFIXES = ("loose", "maximum", *_SWITCHES)
+
+
+@dataclass(frozen=True)
+class _Name:
+    """An option's name without its prefixes, and what these say.
+
+    ``negation``: switched off (True) or on (False), None for neither. ``loose``: it may be unknown. ``bound``: the
+    value is the highest that the option may have, not the one that it gets.
+    """
+
+    text: str
+    negation: bool | None = None
+    loose: bool = False
+    bound: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,20 +100,20 @@ class _Reader:
     def file_option(self, line: FileOption) -> None:
         """One line of an option file; what its group has no business with is passed over."""
         tool = line.group in TOOL_GROUPS
-        name, negation, loose = self._name(line.name)
+        name = self._name(line.name)
         # in the server's groups stand names that we do not know and must not take for short forms of ours
-        option = self._find(name) if tool else next((o for o in self.options if o.name == name), None)
+        option = self._find(name.text) if tool else next((o for o in self.options if o.name == name.text), None)
         if option is None:
-            if tool and not loose:
+            if tool and not name.loose:
                 self.unknown.append(_unknown(line.name, line.value))
             return
         # --loose- in the server's group is meant for others than the server
-        meant = loose and line.group not in CLIENT_GROUPS
+        meant = name.loose and line.group not in CLIENT_GROUPS
         if not (tool or meant or option.server != (line.group in CLIENT_GROUPS)):
             return
-        if line.value is None and option.arg is Arg.REQUIRED and negation is None:
+        if line.value is None and option.arg is Arg.REQUIRED and name.negation is None:
             raise _needs_argument(option)
-        self._take(option, line.value, negation, line.source, quiet=not tool)
+        self._take(option, line.value, name, line.source, quiet=not tool)
 
     def command_line(self, args: Sequence[str]) -> None:
         """The words after the program's name."""
@@ -149,15 +165,15 @@ class _Reader:
     def _long(self, word: str, words: list[str]) -> None:
         written, equals, text = word[2:].partition("=")
         value = text if equals else None
-        name, negation, loose = self._name(written)
-        option = self._find(name)
+        name = self._name(written)
+        option = self._find(name.text)
         if option is None:
-            self._unknown(written, value, loose)
+            self._unknown(written, value, name.loose)
             return
-        if value is None and negation is None:
+        if value is None and name.negation is None:
             value = self._next(option, words)
         self._mask(option, f"--{option.name}=...")
-        self._take(option, value, negation)
+        self._take(option, value, name)
 
     def _unknown(self, written: str, value: str | None, loose: bool) -> None:
         error = _unknown(written, value)
@@ -188,19 +204,17 @@ class _Reader:
             if option.arg is not Arg.NONE:
                 value = word[at + 1 :] or self._next(option, words)
                 self._mask(option, f"-{option.short}=...")
-                self._take(option, value, None)
+                self._take(option, value, _Name(option.name))
                 return
-            self._take(option, None, None)
+            self._take(option, None, _Name(option.name))
 
     def _mask(self, option: Option, mask: str) -> None:
         if option.secret:
             self.shown[-1] = mask
 
-    def _take(
-        self, option: Option, text: str | None, negation: bool | None, source: str = "", quiet: bool = False
-    ) -> None:
-        if negation is not None:
-            off = negation != (text == "0")
+    def _take(self, option: Option, text: str | None, name: _Name, source: str = "", quiet: bool = False) -> None:
+        if name.negation is not None:
+            off = name.negation != (text == "0")
             value: Value = negated(option) if off else option.bare
         else:
             found = read(option, text)
@@ -208,26 +222,34 @@ class _Reader:
                 self.notes.append(Warn("option-value", found.remark))
             if not found.taken:
                 return
-            value = found.value
+            value = self._bounded(option, found.value) if name.bound else found.value
         self.given.append(Given(option, value, source))
         if option.standing is Standing.IGNORED and value not in (False, None) and not quiet:
             self.notes.append(Warn("ignored-option", f"--{option.name} has no effect here: {option.text}"))
 
-    def _name(self, written: str) -> tuple[str, bool | None, bool]:
-        """The bare name; whether a prefix switches off (True) or on (False); whether it may be unknown."""
-        name, negation, loose = written.replace("_", "-"), None, False
+    def _bounded(self, option: Option, highest: Value) -> Value:
+        """What the option has now, brought under ``highest``."""
+        if option.kind not in (Kind.NUMBER, Kind.SIZE) or not isinstance(highest, int):
+            raise OptionError(f"Maximum value of '{option.name}' cannot be set", NO_MAXIMUM)
+        now = next((g.value for g in reversed(self.given) if g.option.name == option.name), option.default)
+        return min(now, highest) if isinstance(now, int) else now
+
+    def _name(self, written: str) -> _Name:
+        name = _Name(written.replace("_", "-"))
         if self.face.mariadb:
             # MariaDB's getopt does not look at case
-            name = name.lower()
-        while self._find(name, quiet=True) is None:
-            prefix, dash, rest = name.partition("-")
+            name = _Name(name.text.lower())
+        while self._find(name.text, quiet=True) is None:
+            prefix, dash, rest = name.text.partition("-")
             if prefix not in _PREFIXES or not dash:
                 break
-            if prefix in ("skip", "disable", "enable"):
-                negation = prefix != "enable"
-            loose = loose or prefix == "loose"
-            name = rest
-        return name, negation, loose
+            name = _Name(
+                rest,
+                negation=prefix != "enable" if prefix in _SWITCHES else name.negation,
+                loose=name.loose or prefix == "loose",
+                bound=name.bound or prefix == "maximum",
+            )
+        return name
 
     def _find(self, name: str, quiet: bool = False) -> Option | None:
         exact = [o for o in self.options if o.name == name]
