@@ -22,7 +22,14 @@ from goldcopy.compat.options.settings import Settings
 from goldcopy.compat.peerdir import find_file, parse_settings, read_text
 from goldcopy.compat.plugins import missing_algorithms, plugin_settings
 from goldcopy.compat.requests import key_options
-from goldcopy.compat.session import account_of, check_datadir, check_privileges, check_replica, lock_policy
+from goldcopy.compat.session import (
+    account_of,
+    check_binlog_info,
+    check_datadir,
+    check_privileges,
+    check_replica,
+    lock_policy,
+)
 from goldcopy.compat.sinks import open_sink, packing_of, stream_of, tmpdir_of
 from goldcopy.compat.transition import TransitionKeys
 from goldcopy.compat.unwritten import UnwrittenSpaces
@@ -65,11 +72,14 @@ def backup(settings: Settings, call: Call, log: Log) -> Manifest:
         check_privileges(settings, instance, log)
         check_datadir(settings, instance, log)
         check_replica(settings, instance)
+        check_binlog_info(settings, instance)
         peer = peer_of(instance.dialect.family, instance.version)
         base = base_for(settings, instance, peer)
         if base is not None:
             log.note("xtrabackup: using the full scan for incremental backup")
         _before(settings, instance, log)
+        if settings.text("innodb-flush-method").startswith("O_DIRECT"):
+            log.note("xtrabackup: using O_DIRECT")
         log.note("xtrabackup: Generating a list of tablespaces")
         form, manifest = _capture(settings, call, instance, peer, base, filters, log)
         form.complete()

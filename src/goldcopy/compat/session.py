@@ -159,6 +159,20 @@ def check_replica(settings: Settings, instance: Instance) -> None:
         )
 
 
+def check_binlog_info(settings: Settings, instance: Instance) -> None:
+    """Raises UsageError when the binlog position is wanted without a lock from a server that cannot tell it so."""
+    lockless = bool(instance.dialect.locks.commit_innodb) or instance.variables.get(_SAFE_BINLOG_INFO) == "YES"
+    if settings.text("binlog-info") == "lockless" and not lockless:
+        raise UsageError(
+            "--binlog-info=LOCKLESS is not supported by the server",
+            hint="--binlog-info=ON holds a lock while the position is read",
+        )
+
+
+# Percona Server: InnoDB itself keeps the position of the last commit, of other engines too
+_SAFE_BINLOG_INFO = "have_backup_safe_binlog_info"
+
+
 def check_datadir(settings: Settings, instance: Instance, log: Log) -> None:
     """Warn when the options name another data directory than the server that answers: its own is backed up.
 

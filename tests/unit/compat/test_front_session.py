@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,10 +17,11 @@ from goldcopy.compat.options import OPTIONS
 from goldcopy.compat.options.declare import Face, Standing
 from goldcopy.compat.options.parser import FileOption, parse
 from goldcopy.compat.requests import copy_back_request, memory_bytes, prepare_request
-from goldcopy.compat.session import account_of, lock_policy
+from goldcopy.compat.session import account_of, check_binlog_info, lock_policy
 from goldcopy.compat.sinks import Packing, _DirectoryStream, packing_of, stream_of
 from goldcopy.compat.words import in_peers_words
 from goldcopy.dialect.peers import peer_of
+from goldcopy.dialect.table import choose
 from goldcopy.errors import KeyMissing, TargetRefused, UsageError
 from goldcopy.options import Connection
 
@@ -55,6 +58,22 @@ def test_tls_is_asked_for_as_the_servers_clients_do() -> None:
     assert (strict.required, strict.identity, strict.ca) == (True, True, "/ca")
     assert account("--host=db1", "--ssl-mode=DISABLED", face=XTRABACKUP).tls is None
     assert account("--host=db1", "--skip-ssl").tls is None
+
+
+@pytest.mark.parametrize(
+    ("version", "variables", "possible"),
+    [
+        ("5.6.24-log", {}, False),
+        ("5.6.51-91.0-log", {"have_backup_safe_binlog_info": "YES"}, True),
+        ("8.0.45", {}, True),
+        ("10.11.6-MariaDB", {}, False),
+    ],
+)
+def test_a_position_without_a_lock_is_refused_where_the_server_tells_none(version, variables, possible) -> None:
+    server = SimpleNamespace(dialect=choose(version), variables=variables)
+    check_binlog_info(parse(XTRABACKUP, ["--binlog-info=ON"]), server)
+    with contextlib.nullcontext() if possible else pytest.raises(UsageError, match="is not supported by the server"):
+        check_binlog_info(parse(XTRABACKUP, ["--binlog-info=LOCKLESS"]), server)
 
 
 def test_patience_with_locks_is_the_users() -> None:

@@ -1,5 +1,7 @@
 """Command lines of runbooks must mean here what they mean to the originals, and fail with the same status."""
 
+import re
+
 import pytest
 
 from goldcopy.compat.options import options_of
@@ -273,6 +275,11 @@ def test_tuning_in_my_cnf_is_no_reason_for_a_note_but_on_our_command_line_it_is(
     assert not parse(X, [], [line("innodb_io_capacity", "800", "mysqld")]).notes
     assert parse(X, [], [line("innodb_io_capacity", "800", "xtrabackup")]).notes
     assert parse(X, ["--innodb-io-capacity=800"]).notes
+
+
+def test_an_option_without_effect_is_told_in_the_words_that_its_users_search_for():
+    (text,) = texts(parse(X, ["--close-files"]))
+    assert re.search(r"warning: close-files specified; it has no effect here: \w", text)
 
 
 def test_print_param_is_an_option_file_of_what_was_given_under_the_group_asked_for():

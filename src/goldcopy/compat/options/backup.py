@@ -47,7 +47,14 @@ OPTIONS: tuple[Option, ...] = (
             maximum=2**32 - 1,
         )
     ),
-    ignored(flag("close-files", R.ALL, "Files are always opened for their own copy only, and closed after it.")),
+    ignored(
+        flag(
+            "close-files",
+            R.ALL,
+            "Files are always opened for their own copy only, and closed after it.",
+            said="xtrabackup: warning: close-files specified",
+        )
+    ),
     number(
         "open-files-limit",
         R.XB | R.MB,

@@ -99,6 +99,7 @@ class Option:
     ``signed``: a negative number is pulled into range instead of refused.
     ``bare``: what an optional value is when it is left out. ``refuse``: (value, why) pairs that are refused
     even though the option is not. ``tilde``: a leading ``~`` or ``~user`` is somebody's home.
+    ``said``: how the original's own message about it begins, which users search for.
     ``alias_of``: the option that this is another name of; ``exclusive``: giving both names at once is an error,
     as it is in XtraBackup 9.7.2.
     """
@@ -121,6 +122,7 @@ class Option:
     server: bool = False
     tilde: bool = False
     refuse: tuple[tuple[str, str], ...] = ()
+    said: str = ""
     alias_of: str = ""
     exclusive: bool = False
     variants: tuple[Variant, ...] = ()

@@ -225,7 +225,8 @@ class _Reader:
             value = self._bounded(option, found.value) if name.bound else found.value
         self.given.append(Given(option, value, source))
         if option.standing is Standing.IGNORED and value not in (False, None) and not quiet:
-            self.notes.append(Warn("ignored-option", f"--{option.name} has no effect here: {option.text}"))
+            said = f"{option.said}; it" if option.said else f"--{option.name}"
+            self.notes.append(Warn("ignored-option", f"{said} has no effect here: {option.text}"))
 
     def _bounded(self, option: Option, highest: Value) -> Value:
         """What the option has now, brought under ``highest``."""
