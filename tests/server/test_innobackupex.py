@@ -65,10 +65,12 @@ def test_directories_have_the_time_for_a_name_and_the_newest_is_the_base(
     source = make_server("mysql-8.0")
     with_rows(source)
     root, secret = lab_dir / "backups", "--encrypt-key=0123456789abcdef"
-    log = innobackupex(source, "--compress", "--encrypt=AES128", secret, "--ibbackup=xtrabackup", "--rsync", root)
+    how = ("--compress", "--encrypt=AES128", secret, "--ibbackup=xtrabackup", "--rsync")
+    log = innobackupex(source, *how, "--innodb-flush-method=O_DIRECT", root)
     (full,) = root.iterdir()
     assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", full.name)
     assert "innobackupex: Starting the backup operation\n" in log
+    assert "xtrabackup: using O_DIRECT\n" in log
     source.sql(ROWS)
     innobackupex(source, "--incremental", "--no-timestamp", f"--incremental-basedir={full}", lab_dir / "one")
     want = checksum(source)
