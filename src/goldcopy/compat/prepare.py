@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass, replace
 
 from goldcopy.compat.ddlmarks import apply_marks
-from goldcopy.compat.increments import ROCKSDB, read_increment, refuse_packed
+from goldcopy.compat.increments import ROCKSDB, read_increment, refuse_packed, system_files
 from goldcopy.compat.infofiles import BINLOG_POS_INNODB_NAME, Checkpoints, binlog_pos_innodb
-from goldcopy.compat.peerdir import PeerDir, read_peer_dir, read_text, refuse_incremental
+from goldcopy.compat.peerdir import REDO_NAME, PeerDir, read_peer_dir, read_text, refuse_incremental
 from goldcopy.compat.prepare_mysql import check_base, check_recovery, finish_mysql, take_over_manifest
 from goldcopy.compat.verify import BEGUN_NAME, refuse_damaged
 from goldcopy.errors import BackupInvalid, RecoveryFailed, UsageError
@@ -20,6 +20,7 @@ from goldcopy.restore.export import export_tables
 from goldcopy.restore.inplace import Increment, Overlay, replace_directory
 from goldcopy.restore.key_files import KEY_FILE, check_key_files, key_ids_in
 from goldcopy.restore.keys import NO_KEYS, KeyOptions
+from goldcopy.restore.log_header import empty_when_spent
 from goldcopy.restore.preconditions import wait_for_other_server
 from goldcopy.restore.recovery import RecoveryOptions
 from goldcopy.restore.redo_only import RedoRequest, apply_redo, discard_saved
@@ -100,6 +101,7 @@ def prepare(request: PrepareRequest, emit: Emit) -> PeerDir:
         # the server rolls back what was open: no increment fits any more
         target = target.with_checkpoints(replace(target.checkpoints, backup_type=_ROLLED_BACK))
         export_tables(_served(target, request), emit)
+    _end_log(target)
     _forget(target, BEGUN_NAME)
     return target
 
@@ -263,6 +265,12 @@ def _recover(target: PeerDir, increment: PeerDir | None, request: PrepareRequest
         text = binlog_pos_innodb(applied.binlog_file, applied.binlog_position)
         write_file(target.path(BINLOG_POS_INNODB_NAME), [text.encode()])
     return _write_checkpoints(target, increment, last=True)
+
+
+def _end_log(target: PeerDir) -> None:
+    head = system_files(dict(target.settings).get("innodb_data_file_path", ""))[0]
+    if target.family == "mariadb" and all(os.path.exists(target.path(name)) for name in (REDO_NAME, head)):
+        empty_when_spent(target.path(REDO_NAME), target.path(head))
 
 
 def _write_checkpoints(target: PeerDir, increment: PeerDir | None, *, last: bool) -> PeerDir:

@@ -10,11 +10,14 @@ import pytest
 
 from goldcopy.errors import BackupInvalid
 from goldcopy.events import silent
+from goldcopy.formats import Lsn
 from goldcopy.formats.delta import DeltaEncoder
 from goldcopy.formats.innodb.page import Checksum, ChunkVerifier, geometry
+from goldcopy.formats.redo.r57 import first_header
+from goldcopy.formats.redo.window import Window
 from goldcopy.restore.first_page import first_page
 from goldcopy.restore.inplace import Increment, Overlay, Piece, apply_delta, space_id_of
-from goldcopy.restore.log_header import mark_restored
+from goldcopy.restore.log_header import empty_when_spent, mark_restored
 
 PAGE = 4096
 
@@ -175,6 +178,24 @@ def test_a_log_is_marked_as_restored_and_stays_valid(tmp_path: Path) -> None:
     (tmp_path / "empty").write_bytes(b"")
     mark_restored(str(tmp_path / "empty"))
     assert (tmp_path / "empty").stat().st_size == 0
+
+
+@pytest.mark.parametrize(
+    ("layout", "checkpoint", "spent"), [(b"PHYS", 5000, True), (b"PHYS", 5012, False), (b"Phys", 5000, False)]
+)
+def test_only_a_log_whose_all_is_in_the_data_files_is_emptied(
+    layout: bytes, checkpoint: int, spent: bool, tmp_path: Path
+) -> None:
+    window = Window(
+        layout="R105", start=Lsn(4608), checkpoint=Lsn(checkpoint), checkpoint_no=2, end=Lsn(9000),
+        header=layout + bytes(508),
+    )  # fmt: skip
+    log, system = tmp_path / "ib_logfile0", tmp_path / "ibdata1"
+    log.write_bytes(first_header(window, 2048, start=4608) + b"redo" * 512)
+    system.write_bytes(bytes(26) + (5000).to_bytes(8, "big") + bytes(PAGE))
+    empty_when_spent(str(log), str(system))
+    empty_when_spent(str(log), str(system))
+    assert log.stat().st_size == (0 if spent else 4096)
 
 
 def test_a_delta_without_an_id_goes_over_the_file_of_its_name_or_nowhere(tmp_path: Path) -> None:
