@@ -22,25 +22,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from goldcopy.capture.copier import SpaceCopier, SpaceJob
+from goldcopy.capture.copier import SpaceCopier
+from goldcopy.capture.copy_space import SpaceJob
 from goldcopy.capture.plain import PlainCopier
 from goldcopy.image.directory import DirectorySink
+from goldcopy.server.files import FileRef, file_ref
 
 _LEFT_OUT = ("ib_logfile", "ibtmp", "ib_buffer_pool", "aria_log", "binlog", "mysqld.", "#")
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A file of the data directory, as the copier wants it."""
-
-    path: str
-    source: str
-    size: int
-    external: str = ""
-    mode: int = 0o640
-    identity: str = ""
-    mtime_ns: int = 0
-    ctime_ns: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,17 +41,17 @@ class Run:
     peak_mib: int
 
 
-def listing(datadir: str) -> Iterator[Listed]:
+def listing(datadir: str) -> Iterator[FileRef]:
     """Everything that a backup takes."""
     for root, dirs, names in os.walk(datadir):
         dirs[:] = [d for d in dirs if not d.startswith("#")]
         for name in names:
-            path = os.path.join(root, name)
-            if not name.startswith(_LEFT_OUT) and os.path.isfile(path):
-                yield Listed(os.path.relpath(path, datadir), path, os.path.getsize(path))
+            ref = file_ref(os.path.relpath(os.path.join(root, name), datadir), datadir)
+            if ref is not None and not name.startswith(_LEFT_OUT):
+                yield ref
 
 
-def is_space(file: Listed) -> bool:
+def is_space(file: FileRef) -> bool:
     """Whether InnoDB keeps a tablespace in it."""
     name = os.path.basename(file.path)
     return name.endswith((".ibd", ".ibu")) or name.startswith(("ibdata", "undo"))

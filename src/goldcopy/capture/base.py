@@ -8,7 +8,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from typing import cast
 
-from goldcopy.capture.copier import Base
+from goldcopy.capture.copy_space import Base
 from goldcopy.capture.witness import contradiction
 from goldcopy.errors import BackupInvalid
 from goldcopy.formats import Family, Lsn

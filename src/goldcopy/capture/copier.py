@@ -15,14 +15,12 @@ from typing import Literal
 
 from goldcopy.capture.copy_check import Checker
 from goldcopy.capture.copy_source import read_failure
-from goldcopy.capture.copy_space import UNKNOWN_SPACE, Base, CopyRules, SpaceCopy, SpaceJob, SpaceResult, imported_since
+from goldcopy.capture.copy_space import CopyRules, SpaceCopy, SpaceJob, SpaceResult
 from goldcopy.capture.throttle import Throttle
 from goldcopy.capture.witness import NewestPages
 from goldcopy.errors import Interrupted
 from goldcopy.formats import Family
 from goldcopy.image.sink import Sink
-
-__all__ = ["UNKNOWN_SPACE", "Base", "SpaceCopier", "SpaceJob", "SpaceResult", "imported_since"]
 
 CHUNK_BYTES = 4 << 20
 """What a thread reads at once: two huge pages, so that what is done in Python for each chunk hardly counts."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
-from typing import Literal, Protocol
+from typing import Literal
 
 import msgspec
 
@@ -33,6 +33,7 @@ from goldcopy.formats.innodb.page import (
 from goldcopy.image.manifest import Space
 from goldcopy.image.sink import DeltaWriter, Sink, WholeWriter
 from goldcopy.server import fileid
+from goldcopy.server.files import FileRef
 
 UNKNOWN_SPACE = 0xFFFFFFFF
 """InnoDB's own "no such tablespace" (SPACE_UNKNOWN): the id of a file whose page 0 is not written yet."""
@@ -41,26 +42,6 @@ UNWRITTEN_TRIES, UNWRITTEN_PAUSE_S = 50, 0.020
 _FLAGS_END = 64
 _HEAD_PAGES = 4
 """Header, change buffer bitmap, inodes, first root: every tablespace has them, and IMPORT rewrites them first."""
-
-
-class SpaceFile(Protocol):
-    """What the copier must know of a file; ``server.files.FileRef`` is one."""
-
-    @property
-    def path(self) -> str:
-        """Name inside the backup."""
-
-    @property
-    def source(self) -> str:
-        """Absolute path on this machine."""
-
-    @property
-    def external(self) -> str:
-        """Its place outside the data directory, or ""."""
-
-    @property
-    def size(self) -> int:
-        """Bytes when it was listed: only for the order of work and for progress."""
 
 
 class Base(msgspec.Struct, frozen=True):
@@ -82,9 +63,9 @@ class SpaceJob(msgspec.Struct, frozen=True):
     0, which says what the pages look like, lies there.
     """
 
-    file: SpaceFile
+    file: FileRef
     base: Base | None = None
-    head: SpaceFile | None = None
+    head: FileRef | None = None
 
 
 class SpaceResult(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
@@ -323,7 +304,7 @@ class SpaceCopy:
             raise self._corrupt([0], 0, why)
         self._tally.corrupt.append(0)
 
-    def _follow_head(self, checker: Checker, file: SpaceFile) -> None:
+    def _follow_head(self, checker: Checker, file: FileRef) -> None:
         """This is a later file of its tablespace: what page 0 says lies in the first one."""
         head = Source(file.source)
         try:

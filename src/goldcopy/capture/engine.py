@@ -20,11 +20,13 @@ import msgspec
 
 from goldcopy import __version__
 from goldcopy.capture.base import BackupBase
-from goldcopy.capture.copier import Base, SpaceCopier, SpaceJob, SpaceResult
+from goldcopy.capture.copier import SpaceCopier
+from goldcopy.capture.copy_space import Base, SpaceJob, SpaceResult
 from goldcopy.capture.follower import Follower
 from goldcopy.capture.plain import PlainCopier
 from goldcopy.capture.plain_set import PlainSet
-from goldcopy.capture.redo_source import Checkpoint, RedoSource, open_source
+from goldcopy.capture.redo_base import RedoSource
+from goldcopy.capture.redo_source import open_source
 from goldcopy.capture.rocksdb import RocksdbCheckpoint
 from goldcopy.capture.spaces import CopiedSpaces, altered_since
 from goldcopy.capture.spool import SpoolFile
@@ -33,6 +35,7 @@ from goldcopy.capture.witness import NewestPages
 from goldcopy.errors import PrivilegeMissing, RedoOverrun, ServerRefused
 from goldcopy.events import Emit, Note, Progress, Warn
 from goldcopy.formats import Lsn
+from goldcopy.formats.redo import Checkpoint
 from goldcopy.image.manifest import (
     BINLOG_TAIL_NAME,
     REDO_NAME,

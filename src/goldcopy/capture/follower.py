@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from goldcopy.capture.redo_source import RedoSource
+from goldcopy.capture.redo_base import RedoSource
 from goldcopy.errors import GoldcopyError, RedoOverrun, ServerRefused
 from goldcopy.formats import Lsn
 

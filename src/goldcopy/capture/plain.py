@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Literal
 
 from goldcopy.capture.copy_source import Source, read_failure
 from goldcopy.capture.throttle import Throttle
@@ -13,6 +13,7 @@ from goldcopy.image import osfile
 from goldcopy.image.manifest import Plain
 from goldcopy.image.osfile import PageCache
 from goldcopy.image.sink import FileWriter, Sink
+from goldcopy.server.files import FileRef
 
 CTIME_MARGIN_NS = 2_000_000_000
 """Clocks of file systems move in ticks, and are set: a change so close to the base's start may not show."""
@@ -20,51 +21,20 @@ CTIME_MARGIN_NS = 2_000_000_000
 _DIR_MODE = 0o750
 
 
-class PlainFile(Protocol):
-    """What must be known of a file; ``server.files.FileRef`` is one."""
-
-    @property
-    def path(self) -> str:
-        """Name inside the backup."""
-
-    @property
-    def source(self) -> str:
-        """Absolute path on this machine."""
-
-    @property
-    def external(self) -> str:
-        """Its place outside the data directory, or ""."""
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-
-    @property
-    def mode(self) -> int:
-        """Permission bits."""
-
-    @property
-    def identity(self) -> str:
-        """Inode and birth time."""
-
-    @property
-    def mtime_ns(self) -> int:
-        """Last change of the content."""
-
-    @property
-    def ctime_ns(self) -> int:
-        """Last change of anything."""
+def looks_same(file: FileRef, record: Plain) -> bool:
+    """Whether nothing shows that a file is another one, or has other content, than when it was recorded."""
+    return (file.identity, file.size, file.mtime_ns, file.ctime_ns) == (
+        record.identity, record.size, record.mtime_ns, record.ctime_ns,
+    )
 
 
-def unchanged(file: PlainFile, base: Plain, base_started_ns: int) -> bool:
+def unchanged(file: FileRef, base: Plain, base_started_ns: int) -> bool:
     """Whether the base's copy of a file is provably what the file is now.
 
     ``base_started_ns``: when the base began (its clock and ours are the server's host's).
     """
-    same = (file.identity, file.size, file.mtime_ns, file.ctime_ns) == (
-        base.identity, base.size, base.mtime_ns, base.ctime_ns,
-    )
-    return same and base.stored != "dir" and file.ctime_ns < base_started_ns - CTIME_MARGIN_NS
+    settled = file.ctime_ns < base_started_ns - CTIME_MARGIN_NS
+    return settled and base.stored != "dir" and looks_same(file, base)
 
 
 class PlainCopier:
@@ -80,7 +50,7 @@ class PlainCopier:
         self._view = osfile.buffer(CHUNK)
         self._cache = PageCache()
 
-    def copy(self, file: PlainFile) -> Plain | None:
+    def copy(self, file: FileRef) -> Plain | None:
         """Copy one file; an earlier copy of it must have been removed. None when it is gone."""
         try:
             source = Source(file.source)
@@ -122,7 +92,7 @@ class PlainCopier:
             at = end
         out.hole(offset + length - at)
 
-    def from_base(self, file: PlainFile, base: Plain) -> Plain:
+    def from_base(self, file: FileRef, base: Plain) -> Plain:
         """The record of a file that is ``unchanged``: restored from the base."""
         return _record(file, size=file.size, sums=base.sums, stored="base")
 
@@ -136,7 +106,7 @@ class PlainCopier:
         self._sink.remove_file(plain.path)
 
 
-def _record(file: PlainFile, *, size: int, sums: str, stored: Literal["file", "base"] = "file") -> Plain:
+def _record(file: FileRef, *, size: int, sums: str, stored: Literal["file", "base"] = "file") -> Plain:
     return Plain(
         path=file.path,
         external=file.external,

@@ -10,7 +10,7 @@ import time
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 
-from goldcopy.capture.plain import PlainCopier, unchanged
+from goldcopy.capture.plain import PlainCopier, looks_same, unchanged
 from goldcopy.formats.packed import Lookup, Packed, Table
 from goldcopy.image.manifest import Plain
 from goldcopy.server.files import FileRef
@@ -48,7 +48,7 @@ class PlainSet:
         for number, file in enumerate(files):
             held = roll.get(file.path)
             if held is not None:
-                if file.path not in self._unsettled and _same(held, file):
+                if file.path not in self._unsettled and looks_same(file, held):
                     continue
                 self._drop(held)
             missing.append(number)
@@ -79,9 +79,3 @@ class PlainSet:
         records = Packed(Plain, self._held)
         records.extend(self._copier.make_dir(directory) for directory in self._dirs)
         return records
-
-
-def _same(held: Plain, file: FileRef) -> bool:
-    return (held.identity, held.size, held.mtime_ns, held.ctime_ns) == (
-        file.identity, file.size, file.mtime_ns, file.ctime_ns,
-    )

@@ -14,11 +14,9 @@ from goldcopy.capture.redo_blocks import CircularSource, FileSetSource
 from goldcopy.capture.redo_stream import StreamSource
 from goldcopy.errors import Unsupported
 from goldcopy.formats import Family
-from goldcopy.formats.redo import LAYOUTS, Checkpoint, identify
+from goldcopy.formats.redo import LAYOUTS, identify
 from goldcopy.formats.redo.blocks import BLOCK, CircularLayout
 from goldcopy.formats.redo.r8030 import DIRECTORY
-
-__all__ = ["Checkpoint", "RedoSource", "open_source"]
 
 
 def open_source(redo_dir: str, family: Family) -> RedoSource:

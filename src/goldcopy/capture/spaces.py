@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import msgspec
 
-from goldcopy.capture.copier import UNKNOWN_SPACE, SpaceResult, imported_since
+from goldcopy.capture.copy_space import UNKNOWN_SPACE, SpaceResult, imported_since
 from goldcopy.errors import ServerRefused
 from goldcopy.formats.innodb.page import SYSTEM_SPACE
 from goldcopy.formats.packed import Packed, Table

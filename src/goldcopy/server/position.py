@@ -12,8 +12,6 @@ from goldcopy.errors import PrivilegeMissing
 from goldcopy.formats import Lsn
 from goldcopy.server.instance import Instance
 
-__all__ = ["ConsistentPoint", "ReplicaState", "is_replica", "read_position", "replica_states"]
-
 
 class ConsistentPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Coordinates that belong together. ``binlog_file`` empty: no binlog. ``lsn``: InnoDB's LSN at exactly this

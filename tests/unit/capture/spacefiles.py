@@ -10,22 +10,10 @@ from pathlib import Path
 
 from fastcrc import crc32
 
+from goldcopy.server.files import FileRef, file_ref
+
 crc = crc32.iscsi
 SS = {4096: 3, 8192: 4, 16384: 5, 32768: 6, 65536: 7}
-
-
-@dataclass(frozen=True)
-class FakeFile:
-    """What the listing of a data directory would say of a file."""
-
-    path: str
-    source: str
-    external: str = ""
-    size: int = 0
-    mode: int = 0o660
-    identity: str = ""
-    mtime_ns: int = 0
-    ctime_ns: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,7 +63,7 @@ class Kind:
 
 def write_space(
     path: Path, kind: Kind, pages: int, *, space_id: int = 7, lsn: int = 1000, lsns: dict[int, int] | None = None
-) -> FakeFile:
+) -> FileRef:
     """A whole tablespace; ``lsns`` gives single pages another LSN, None in it makes a page of zeros."""
     given = lsns or {}
     with path.open("wb") as f:
@@ -84,13 +72,11 @@ def write_space(
     return listed(path)
 
 
-def listed(path: Path, name: str = "") -> FakeFile:
-    """The file as a listing would have it."""
-    st = path.stat()
-    return FakeFile(
-        name or path.name, str(path), size=st.st_size, mode=st.st_mode & 0o7777,
-        identity=str(st.st_ino), mtime_ns=st.st_mtime_ns, ctime_ns=st.st_ctime_ns,
-    )
+def listed(path: Path, name: str = "") -> FileRef:
+    """The file as a listing has it, under any name in the backup."""
+    ref = file_ref(name or path.name, "", link=str(path))
+    assert ref is not None
+    return ref
 
 
 def overwrite(path: str | Path, offset: int, data: bytes) -> None:

@@ -12,17 +12,19 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from spacefiles import FakeFile, Kind, listed, overwrite, write_space
+from spacefiles import Kind, listed, overwrite, write_space
 
 from goldcopy.capture import copy_space
-from goldcopy.capture.copier import CHUNK_BYTES, Base, SpaceCopier, SpaceJob, SpaceResult, imported_since
+from goldcopy.capture.copier import CHUNK_BYTES, SpaceCopier
 from goldcopy.capture.copy_source import Source
+from goldcopy.capture.copy_space import Base, SpaceJob, SpaceResult, imported_since
 from goldcopy.capture.throttle import Throttle
 from goldcopy.errors import Interrupted, PageCorrupt
 from goldcopy.formats import Lsn, chunksum
 from goldcopy.formats.delta import parse_meta, read_header
 from goldcopy.image.directory import DirectorySink
 from goldcopy.image.osfile import PageCache
+from goldcopy.server.files import FileRef
 
 FULL, CRC = Kind("full"), Kind("crc32")
 
@@ -33,7 +35,7 @@ def sink(tmp_path: Path):
         yield sink
 
 
-def copy(sink: DirectorySink, *files: FakeFile, family: str = "mariadb", base: Base | None = None, **options):
+def copy(sink: DirectorySink, *files: FileRef, family: str = "mariadb", base: Base | None = None, **options):
     return run(SpaceCopier(sink, family=family, **options), *(SpaceJob(f, base) for f in files))
 
 
@@ -64,7 +66,7 @@ def delta_pages(data: bytes, page_size: int) -> dict[int, bytes]:
     return found
 
 
-def identity_of(sink_root: Path, file: FakeFile) -> str:
+def identity_of(sink_root: Path, file: FileRef) -> str:
     with DirectorySink(str(sink_root / "probe")) as probe:
         return copy(probe, file)[0].identity
 
@@ -164,7 +166,7 @@ def test_a_write_that_takes_its_time_is_waited_for(tmp_path, sink):
     assert r.torn_rereads > 10
 
 
-def rot(file: FakeFile, page: int, page_size: int = 16384) -> None:
+def rot(file: FileRef, page: int, page_size: int = 16384) -> None:
     overwrite(file.source, page * page_size + 3000, b"rotten bytes")
 
 
@@ -379,7 +381,7 @@ def test_a_corrupt_page_that_did_not_change_is_the_base_s_business(tmp_path, sin
 # -- the system tablespace --------------------------------------------------------------------------------------
 
 
-def system_space(path: Path, extent: int) -> FakeFile:
+def system_space(path: Path, extent: int) -> FileRef:
     file = write_space(path, CRC, 400, space_id=0)
     page = bytearray(CRC.page(5, 0, 1000))
     for at, value in ((10, 536853855), (14, extent), (18, extent + 64)):
@@ -453,7 +455,7 @@ def test_mysql_is_given_the_moment_it_needs_to_write_page_0(tmp_path, sink):
 
 def test_a_file_dropped_before_it_was_opened_is_no_error(tmp_path, sink):
     here = write_space(tmp_path / "t.ibd", FULL, 3)
-    gone = FakeFile("gone.ibd", str(tmp_path / "gone.ibd"), size=16384)
+    gone = FileRef("gone.ibd", str(tmp_path), "", 16384, "", 0, 0, 0)
     results = copy(sink, gone, here)
     assert {r.path: r.vanished for r in results} == {"gone.ibd": True, "t.ibd": False}
     assert not Path(sink.directory, "gone.ibd").exists()
@@ -498,7 +500,7 @@ def test_growth_meanwhile_is_left_to_the_redo(tmp_path, sink, monkeypatch):
     assert len(stored(sink, "t.ibd")) == 100 * 16384
 
 
-def imported(file: FakeFile, pages: int, space_id: int = 7) -> None:
+def imported(file: FileRef, pages: int, space_id: int = 7) -> None:
     """What IMPORT TABLESPACE leaves: the same file, LSN 0 on its pages."""
     for n in range(pages):
         overwrite(file.source, n * 16384, FULL.page(n, space_id, 0, seed=1))
@@ -671,7 +673,7 @@ def test_thousands_of_tables_need_few_descriptors(tmp_path, sink, monkeypatch):
     for i in range(1500):
         path = tmp_path / f"t{i}.ibd"
         path.write_bytes(page)
-        files.append(FakeFile(f"d/t{i}.ibd", str(path), size=16384))
+        files.append(listed(path, f"d/t{i}.ibd"))
     most = 0
 
     class FakeCounted(Source):
@@ -693,7 +695,8 @@ import re, sys
 sys.path[:0] = [sys.argv[1]]
 from pathlib import Path
 from spacefiles import listed
-from goldcopy.capture.copier import SpaceCopier, SpaceJob
+from goldcopy.capture.copier import SpaceCopier
+from goldcopy.capture.copy_space import SpaceJob
 from goldcopy.image.directory import DirectorySink
 from goldcopy.image.osfile import PageCache
 with DirectorySink(sys.argv[3]) as sink:

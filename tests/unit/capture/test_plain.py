@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from goldcopy.capture.plain_set import PlainSet
 from goldcopy.formats import chunksum
 from goldcopy.image.directory import DirectorySink
 from goldcopy.image.manifest import Plain
+from goldcopy.server.files import FileRef
 
 
 @pytest.fixture
@@ -71,17 +71,12 @@ def test_a_dropped_file_leaves_the_backup(tmp_path, sink):
     path = tmp_path / "t.CSV"
     path.write_bytes(b"x")
     copier = PlainCopier(sink)
-    record = copier.copy(listed(path))
+    gone = listed(path)
+    record = copier.copy(gone)
     path.unlink()
     copier.remove(record)
     assert not stored(sink, "t.CSV").exists()
-    assert copier.copy(dataclasses.replace(listed_gone(), source=str(path))) is None
-
-
-def listed_gone():
-    from spacefiles import FakeFile
-
-    return FakeFile("t.CSV", "")
+    assert copier.copy(gone) is None
 
 
 def test_an_empty_database_exists_in_the_backup(sink):
@@ -104,9 +99,7 @@ def test_a_file_untouched_since_before_the_base_comes_from_the_base():
 
 
 def base_record_as_file():
-    from spacefiles import FakeFile
-
-    return FakeFile("t.MYD", "", size=5, identity="1.2.3", mtime_ns=10**18, ctime_ns=10**18)
+    return FileRef("t.MYD", "", "", 5, "1.2.3", 10**18, 10**18, 0o660)
 
 
 @pytest.mark.parametrize("field", ["size", "identity", "mtime_ns", "ctime_ns"])

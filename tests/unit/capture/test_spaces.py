@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from goldcopy.capture.copier import SpaceResult
+from goldcopy.capture.copy_space import SpaceResult
 from goldcopy.capture.spaces import CopiedSpaces
 from goldcopy.errors import ServerRefused
 from goldcopy.server.files import FileRef

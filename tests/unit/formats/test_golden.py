@@ -8,7 +8,8 @@ from pathlib import Path
 import golden
 import pytest
 
-from goldcopy.capture.redo_source import RedoSource, open_source
+from goldcopy.capture.redo_base import RedoSource
+from goldcopy.capture.redo_source import open_source
 from goldcopy.formats import Lsn
 from goldcopy.formats.innodb import sums
 from goldcopy.formats.innodb.page import (
