@@ -20,10 +20,14 @@ The exit status and the code are stable: scripts may rely on them. Only fronts p
 
 from __future__ import annotations
 
+import contextlib
 import errno
+from collections.abc import Iterator
 
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What a write fails with when there is no more room: on the disk, in the quota, below the file size limit."""
+
+_NO_DIRECTORY = frozenset({errno.ELOOP, errno.ENOTDIR})
 
 
 class GoldcopyError(Exception):
@@ -145,10 +149,20 @@ class Interrupted(GoldcopyError):
 
 def write_failure(e: OSError, what: str, *, full_hint: str = "", hint: str = "") -> GoldcopyError:
     """The error for something that could not be written: NoSpace (with ``full_hint``), else TargetRefused."""
-    message = f"cannot write {what}: {e.strerror or e}"
+    in_the_way = "a symbolic link or a file stands where a directory must be"
+    message = f"cannot write {what}: {in_the_way if e.errno in _NO_DIRECTORY else e.strerror or e}"
     if e.errno in DISK_FULL:
         return NoSpace(message, hint=full_hint)
     return TargetRefused(message, hint=hint)
+
+
+@contextlib.contextmanager
+def writing(what: str, *, full_hint: str = "", hint: str = "") -> Iterator[None]:
+    """Around the system calls that write ``what``: see ``write_failure``."""
+    try:
+        yield
+    except OSError as e:
+        raise write_failure(e, what, full_hint=full_hint, hint=hint) from e
 
 
 def system_failure(e: OSError) -> GoldcopyError:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
 
-from goldcopy.errors import write_failure
+from goldcopy.errors import writing
 from goldcopy.formats.chunksum import CHUNK, RunningSum
 
 
@@ -46,12 +45,6 @@ class SpoolFile:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path)
 
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as e:
-            raise write_failure(
-                e, f"the redo log's temporary file in {os.path.dirname(self._path)}", full_hint="free space there",
-                hint="--tmpdir names another directory",
-            ) from e
+    def _writing(self) -> contextlib.AbstractContextManager[None]:
+        what = f"the redo log's temporary file in {os.path.dirname(self._path)}"
+        return writing(what, full_hint="free space there", hint="--tmpdir names another directory")

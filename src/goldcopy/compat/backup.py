@@ -34,7 +34,7 @@ from goldcopy.compat.sinks import open_sink, packing_of, stream_of, tmpdir_of
 from goldcopy.compat.transition import TransitionKeys
 from goldcopy.compat.unwritten import UnwrittenSpaces
 from goldcopy.dialect.peers import Peer, peer_of
-from goldcopy.errors import BackupInvalid, GoldcopyError, PageCorrupt, TargetRefused, UsageError, write_failure
+from goldcopy.errors import BackupInvalid, GoldcopyError, PageCorrupt, TargetRefused, UsageError, writing
 from goldcopy.formats import Lsn
 from goldcopy.image.chain import Image, Member
 from goldcopy.image.manifest import MANIFEST_NAME, Manifest, load
@@ -220,10 +220,8 @@ def _spool(settings: Settings, target_dir: str, peer: Peer) -> Iterator[str]:
         yield ""
         return
     directory = tmpdir_of(settings) if stream_of(settings) else target_dir
-    try:
+    with writing(f"the redo log's temporary file in {directory or tempfile.gettempdir()}"):
         fd, path = tempfile.mkstemp(prefix=".goldcopy-redo-", dir=directory or None)
-    except OSError as e:
-        raise write_failure(e, f"the redo log's temporary file in {directory}") from e
     os.close(fd)
     try:
         yield path

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from goldcopy import signals
 from goldcopy.compat.increments import ROCKSDB, entries
-from goldcopy.errors import TargetRefused, UsageError, write_failure
+from goldcopy.errors import TargetRefused, UsageError, writing
 from goldcopy.events import Emit, Note
 from goldcopy.formats.xbcrypt import Cipher
 from goldcopy.image import osfile
@@ -82,14 +82,12 @@ def _jobs(request: DecompressRequest, emit: Emit) -> Iterator[_Job]:
 
 def _do(job: _Job, request: DecompressRequest, emit: Emit) -> _Job:
     emit(Note(f"decompressing {job.packed}" if request.decompress else f"decrypting {job.packed}"))
-    try:
+    with writing(job.plain):
         # an empty file may be what a failed attempt of another program left
         if os.path.exists(job.plain) and os.path.getsize(job.plain):
             _compare(job, request)
         else:
             _unwrap(job, request)
-    except OSError as e:
-        raise write_failure(e, job.plain) from e
     return job
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import threading
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
-from goldcopy.errors import GoldcopyError, TargetRefused, write_failure
+from goldcopy.errors import GoldcopyError, TargetRefused, writing
 from goldcopy.formats import chunksum
 from goldcopy.formats.chunksum import CHUNK
 from goldcopy.formats.delta import Block, DeltaEncoder, Meta, render_meta
@@ -27,19 +28,9 @@ _BLOCK_BYTES = 512
 _MAY_BE_THERE = {"lost+found"}
 
 
-def _failure(e: OSError, path: str) -> GoldcopyError:
-    return write_failure(
-        e, path,
-        full_hint="free space on the target (or raise its quota or file size limit), or back up to another place",
-    )
-
-
-@contextlib.contextmanager
-def _writing(path: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as e:
-        raise _failure(e, path) from e
+_writing = functools.partial(
+    writing, full_hint="free space on the target (or raise its quota or file size limit), or back up to another place"
+)
 
 
 class _Writer:
@@ -86,23 +77,22 @@ class _Whole(_Writer):
     def _reserve(self, length: int) -> None:
         """Space first: a full target is known at once, and several threads may write into allocated blocks."""
         try:
-            osfile.fallocate(self._fd, length)
-        except OSError as e:
+            with _writing(self._place):
+                osfile.fallocate(self._fd, length)
+        except GoldcopyError:
             self.abort()
-            raise _failure(e, self._place) from e
+            raise
 
     def write_at(self, offset: int, data: memoryview, extents: Sequence[Extent] | None = None) -> None:
         for at in range(0, len(data), CHUNK):
             self._sums[(offset + at) // CHUNK] = chunksum.chunk_sum(data[at : at + CHUNK])
-        try:
+        with _writing(self._place):
             if extents is None:
                 self._write(offset, data)
                 return
             for start, end in extents:
                 start, end = start // ALIGN * ALIGN, min(-(-end // ALIGN) * ALIGN, offset + len(data))
                 self._write(start, data[start - offset : end - offset])
-        except OSError as e:
-            raise _failure(e, self._place) from e
 
     def _write(self, offset: int, data: memoryview) -> None:
         # a direct write costs as much for a page as for sixteen: the many small pieces of a sparse file are collected

@@ -20,7 +20,7 @@ from typing import IO, Literal
 
 import msgspec
 
-from goldcopy.errors import BackupInvalid, GoldcopyError, TargetRefused, write_failure
+from goldcopy.errors import BackupInvalid, GoldcopyError, TargetRefused, writing
 from goldcopy.formats import tarstream, xbcrypt, xbstream
 from goldcopy.image import codecs, osfile
 from goldcopy.image.channel import Source
@@ -44,18 +44,7 @@ class Extracted:
     size_bytes: int
 
 
-def _failure(e: OSError, what: str) -> GoldcopyError:
-    if e.errno in (errno.ELOOP, errno.ENOTDIR):
-        return TargetRefused(f"cannot write {what}: a symbolic link or a file stands where a directory must be")
-    return write_failure(e, what, full_hint="free space on the target, or extract elsewhere")
-
-
-@contextlib.contextmanager
-def _writing(what: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as e:
-        raise _failure(e, what) from e
+_writing = functools.partial(writing, full_hint="free space on the target, or extract elsewhere")
 
 
 # -- the directory -------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from typing import IO, Literal, Protocol
 
 import msgspec
 
-from goldcopy.errors import GoldcopyError, TargetRefused, write_failure
+from goldcopy.errors import GoldcopyError, TargetRefused, writing
 from goldcopy.formats import chunksum, xbstream
 from goldcopy.formats.chunksum import CHUNK, RunningSum
 from goldcopy.formats.delta import Block, DeltaEncoder, Meta, render_meta
@@ -83,12 +83,8 @@ class Spool(tempfile.SpooledTemporaryFile[bytes]):
 
     def write(self, data: bytes | bytearray | memoryview) -> int:  # type: ignore[override]
         """Append. Raises NoSpace, TargetRefused."""
-        try:
+        with writing(f"a temporary file in {self._place}", full_hint="free space there", hint=_OTHER_PLACE):
             return super().write(data)
-        except OSError as e:
-            raise write_failure(
-                e, f"a temporary file in {self._place}", full_hint="free space there", hint=_OTHER_PLACE
-            ) from e
 
 
 class Entry(Protocol):

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Iterator
 
 from goldcopy import signals
-from goldcopy.errors import write_failure
+from goldcopy.errors import writing
 from goldcopy.image import osfile
 
 _FICLONE = 0x40049409
@@ -40,12 +40,11 @@ def write_file(path: str, pieces: Iterable[bytes]) -> None:
 def _whole_or_gone(path: str) -> Iterator[None]:
     """Removes what could not be written. Raises NoSpace, TargetRefused, which name it."""
     try:
-        yield
-    except BaseException as e:
+        with writing(path):
+            yield
+    except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(path)
-        if isinstance(e, OSError):
-            raise write_failure(e, path) from e
         raise
 
 
