@@ -48,7 +48,7 @@ class Source:
         """Look at size and holes again. Returns the size."""
         self.stat = os.fstat(self.fd)
         self.size = self.stat.st_size
-        self.sparse = self.stat.st_blocks * 512 < self.size
+        self.sparse = osfile.has_holes(self.stat)
         return self.size
 
     def read(self, view: memoryview, offset: int, cache: PageCache) -> int:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from goldcopy.errors import Unsupported
+from goldcopy.formats.innodb.page import compression_algorithm
 from goldcopy.image.manifest import Space
 from goldcopy.server.facts import is_secret
 from goldcopy.server.instance import Instance
 
-_FULL_CRC32_MARK = 0x10
-_ALGORITHM_AT, _ALGORITHM_MASK = 5, 7
 _ALGORITHMS = {2: "lz4", 3: "lzo", 4: "lzma", 5: "bzip2", 6: "snappy"}
-"""FSP_FLAGS_FCRC32_PAGE_COMPRESSED_ALGO: zlib is built in, the others come as plugins from MariaDB 10.7 on."""
+"""zlib is built in, the others come as plugins from MariaDB 10.7 on."""
 
 _QUERY = (
     "SELECT plugin_name, plugin_library, @@plugin_dir FROM information_schema.plugins WHERE plugin_status = 'ACTIVE'"
@@ -55,8 +54,8 @@ def missing_algorithms(instance: Instance) -> frozenset[str]:
 def refuse_unreadable(spaces: Iterable[Space], missing: frozenset[str]) -> None:
     """Raises Unsupported when a table cannot be read by the server: no recovery could apply its redo."""
     for space in spaces:
-        algorithm = _ALGORITHMS.get(space.flags >> _ALGORITHM_AT & _ALGORITHM_MASK, "")
-        if space.flags & _FULL_CRC32_MARK and algorithm in missing:
+        algorithm = _ALGORITHMS.get(compression_algorithm(space.flags), "")
+        if algorithm in missing:
             raise Unsupported(
                 f"{space.path} is compressed with {algorithm}, which the server has not loaded: it cannot read the "
                 "table itself, and the backup could not be prepared",

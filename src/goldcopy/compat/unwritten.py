@@ -8,7 +8,8 @@ redo then fills.
 from __future__ import annotations
 
 from goldcopy.errors import GoldcopyError
-from goldcopy.formats.innodb.page import geometry
+from goldcopy.formats import SpaceId
+from goldcopy.formats.innodb.page import geometry_of
 from goldcopy.image.manifest import Manifest
 from goldcopy.image.sink import Sink
 from goldcopy.server.instance import Instance
@@ -16,7 +17,6 @@ from goldcopy.server.instance import Instance
 _QUERY = "SELECT NAME, SPACE, FLAG FROM information_schema.INNODB_SYS_TABLESPACES"
 _ON_DISK = (1 << 25) - 1
 """The flags that stand in the file; those above are the server's notes (fsp0types.h, FSP_FLAGS_MEM_MASK)."""
-_FIRST_PAGE_BYTES, _SPACE_ID_AT, _FLAGS_AT = 4096, 34, 54
 
 
 class UnwrittenSpaces:
@@ -39,7 +39,4 @@ class UnwrittenSpaces:
         for space in manifest.spaces:
             if space.stored == "raw" and space.path in self._known:
                 space_id, flags = self._known[space.path]
-                page = bytearray(_FIRST_PAGE_BYTES)
-                page[_SPACE_ID_AT : _SPACE_ID_AT + 4] = space_id.to_bytes(4, "big")
-                page[_FLAGS_AT : _FLAGS_AT + 4] = flags.to_bytes(4, "big")
-                sink.open_delta(space.path, geometry=geometry(bytes(page), "mariadb")).finish()
+                sink.open_delta(space.path, geometry=geometry_of(SpaceId(space_id), flags, "mariadb")).finish()

@@ -18,7 +18,7 @@ from goldcopy.errors import BackupInvalid
 from goldcopy.events import Emit, Phase, Warn
 from goldcopy.formats import Family
 from goldcopy.formats.chunksum import CHUNK
-from goldcopy.formats.delta import read_header
+from goldcopy.formats.delta import clusters, read_header
 from goldcopy.formats.innodb.page import MAX_PAGE_BYTES, ChunkVerifier, Geometry, geometry, page_no
 from goldcopy.image.manifest import Manifest
 from goldcopy.restore.inplace import Increment, Piece
@@ -155,22 +155,20 @@ class _Delta:
 
     def damages(self) -> Iterator[str]:
         """What is wrong, for people. Raises ValueError where no cluster begins."""
-        at, last, numbers = 0, False, [-1]
+        end, last = 0, -1
         with open(self._piece.source, "rb", buffering=0) as f:
-            while not last:
-                f.seek(at)
-                before = numbers[-1:]
-                numbers, last = read_header(f.read(self._size), self._size)
-                if any(a >= b for a, b in pairwise(before + numbers)):
-                    yield f"the page numbers at offset {at} do not ascend"
-                at += self._size
+            for numbers, at in clusters(lambda at, length: os.pread(f.fileno(), length, at), self._size):
+                if any(a >= b for a, b in pairwise([last, *numbers])):
+                    yield f"the page numbers at offset {at - self._size} do not ascend"
+                last = numbers[-1] if numbers else last
                 for first in range(0, len(numbers), CHUNK // self._size):
                     part = numbers[first : first + CHUNK // self._size]
-                    if f.readinto(self._view[: len(part) * self._size]) < len(part) * self._size:
+                    wanted = self._view[: len(part) * self._size]
+                    if os.preadv(f.fileno(), [wanted], at + first * self._size) < len(wanted):
                         raise ValueError("it is cut short")
                     yield from (f"page {n}: wrong checksum" for n in self._wrong(part))
-                at += len(numbers) * self._size
-            if os.fstat(f.fileno()).st_size != at:
+                end = at + len(numbers) * self._size
+            if os.fstat(f.fileno()).st_size != end:
                 yield "is longer than what was written"
 
     def _wrong(self, numbers: list[int]) -> Iterator[int]:

@@ -13,7 +13,8 @@ from fastcrc import crc32
 
 CHUNK = 1 << 20
 
-_ZERO_CHUNK = crc32.iscsi(bytes(CHUNK))
+_ZEROS = bytes(CHUNK)
+_ZERO_CHUNK = crc32.iscsi(_ZEROS)
 
 
 def chunk_sum(data: bytes | memoryview) -> int:
@@ -58,6 +59,11 @@ class RunningSum:
             if self._fill == CHUNK:
                 self._sums.append(self._crc)
                 self._crc, self._fill = None, 0
+
+    def add_zeros(self, length: int) -> None:
+        """Take ``length`` zeros as the next bytes."""
+        for at in range(0, length, CHUNK):
+            self.add(_ZEROS[: min(CHUNK, length - at)])
 
     def text(self) -> str:
         """The sums so far, the unfinished last chunk included."""

@@ -14,10 +14,12 @@ header is still open: a cluster's first block comes after the rest of that clust
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 import msgspec
 
-from goldcopy.formats import Family
+from goldcopy.formats import Family, ReadAt
+from goldcopy.formats.innodb.page import Geometry
 
 BLOCK_BYTES = 1 << 20
 _MORE, _LAST = b"xtra", b"XTRA"
@@ -120,6 +122,19 @@ def read_header(block: bytes | memoryview, page_size: int) -> tuple[list[int], b
     return numbers, mark == _LAST
 
 
+def clusters(read: ReadAt, page_size: int) -> Iterator[tuple[list[int], int]]:
+    """The clusters of a delta file: the page numbers of each, and where the first of its pages lies.
+
+    Raises ValueError as ``read_header`` does.
+    """
+    offset, last = 0, False
+    while not last:
+        numbers, last = read_header(read(offset, page_size), page_size)
+        offset += page_size
+        yield numbers, offset
+        offset += len(numbers) * page_size
+
+
 class Meta(msgspec.Struct, frozen=True):
     """What ``.meta`` says of its delta. ``page_size``: bytes on disk. ``space_flags``: MySQL only."""
 
@@ -127,6 +142,11 @@ class Meta(msgspec.Struct, frozen=True):
     zip_size: int
     space_id: int
     space_flags: int = 0
+
+    @classmethod
+    def of(cls, geometry: Geometry) -> Meta:
+        """Of a tablespace."""
+        return cls(geometry.page_size, geometry.zip_size, geometry.space_id, geometry.flags)
 
 
 def render_meta(meta: Meta, family: Family) -> str:

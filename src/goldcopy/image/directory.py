@@ -24,7 +24,6 @@ from goldcopy.image.sink import Extent, Sizes
 
 FILE_MODE, DIR_MODE = 0o640, 0o750
 _SMALL = CHUNK
-_BLOCK_BYTES = 512
 _MAY_BE_THERE = {"lost+found"}
 
 
@@ -160,9 +159,8 @@ class _Delta(_Writer):
     def finish(self) -> str:
         self._store(self._encoder.finish())
         self._close()
-        g = self._geometry
         meta = self._sink.put_file(self._path + ".meta")
-        meta.write(render_meta(Meta(g.page_size, g.zip_size, g.space_id, g.flags), g.family).encode())
+        meta.write(render_meta(Meta.of(self._geometry), self._geometry.family).encode())
         meta.finish()
         return chunksum.encode(self._sums[i] for i in sorted(self._sums))
 
@@ -184,11 +182,7 @@ class _File(_Writer):
 
     def hole(self, length: int) -> None:
         self.size += length
-        blank = bytes(min(length, CHUNK))
-        while length:
-            step = min(length, CHUNK)
-            self._sums.add(blank[:step])
-            length -= step
+        self._sums.add_zeros(length)
 
     def finish(self) -> str:
         with _writing(self._place):
@@ -354,7 +348,7 @@ class DirectorySink(contextlib.AbstractContextManager["DirectorySink"]):
     def sizes(self) -> Sizes:
         with self._lock:
             states = (os.stat(self._place(path)) for path in self._files)
-            stored = sum(min(state.st_size, state.st_blocks * _BLOCK_BYTES) for state in states)
+            stored = sum(min(state.st_size, state.st_blocks * osfile.BLOCK_BYTES) for state in states)
         return Sizes(stored, stored)
 
     def relative(self, directory: str) -> str:

@@ -20,6 +20,9 @@ WRITE_BYTES = 64 << 10
 """Piece of a buffered write: never bad anywhere, while larger ones are where free memory is given back to the
 host (``copying.md`` 4)."""
 
+BLOCK_BYTES = 512
+"""What ``st_blocks`` counts in."""
+
 HUGE_PAGE_BYTES = 2 << 20
 """Of x86-64, and of ARM with its usual 4 KiB pages; where they have another size, buffers are merely aligned to it."""
 
@@ -154,6 +157,11 @@ def data_extents(fd: int, start: int, end: int) -> Iterator[tuple[int, int]]:
             return
         yield data, min(hole, end)
         start = hole
+
+
+def has_holes(state: os.stat_result) -> bool:
+    """Whether a file takes less room than it has bytes."""
+    return state.st_blocks * BLOCK_BYTES < state.st_size
 
 
 def no_readahead(fd: int) -> None:

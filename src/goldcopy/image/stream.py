@@ -208,10 +208,7 @@ class _Whole:
 
     def _hole(self, length: int) -> None:
         self._entry.hole(length)
-        while length > 0:
-            step = min(length, CHUNK)
-            self._sums.add(_ZEROS[:step])
-            length -= step
+        self._sums.add_zeros(length)
 
     def finish(self, size: int) -> str:
         self._hole(max(0, size - self._entry.size))
@@ -275,9 +272,8 @@ class _Delta:
         self._take(self._encoder.finish())
         self._spool.close()
         self._entry.finish()
-        g = self._geometry
         meta = self._sink.entry(self._path + ".meta")
-        meta.write(render_meta(Meta(g.page_size, g.zip_size, g.space_id, g.flags), g.family).encode())
+        meta.write(render_meta(Meta.of(self._geometry), self._geometry.family).encode())
         meta.finish()
         return self._sums.text()
 
@@ -303,10 +299,7 @@ class _File:
 
     def hole(self, length: int) -> None:
         self._entry.hole(length)
-        while length:
-            step = min(length, CHUNK)
-            self._sums.add(_ZEROS[:step])
-            length -= step
+        self._sums.add_zeros(length)
 
     def finish(self) -> str:
         self._entry.finish()

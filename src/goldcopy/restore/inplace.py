@@ -17,16 +17,17 @@ import msgspec
 from goldcopy import signals
 from goldcopy.errors import DISK_FULL, BackupInvalid, write_failure
 from goldcopy.events import Emit, Note, Progress, Warn
-from goldcopy.formats.delta import read_header
+from goldcopy.formats.delta import clusters
+from goldcopy.formats.innodb.first_page import INITIAL_PAGES, first_page
+from goldcopy.formats.innodb.page import SYSTEM_SPACE, page_space_id, space_pages
 from goldcopy.formats.packed import Lookup, Packed, Table
 from goldcopy.image import osfile
 from goldcopy.image.holes import punch_tails
 from goldcopy.restore.durable import replace_copy
-from goldcopy.restore.first_page import INITIAL_PAGES, first_page
 from goldcopy.restore.pooled import each
 
 _NO_ID = 0
-_SPACE_ID_AT, _SIZE_AT = 34, 46
+_HEAD_BYTES = 64
 _PARKED = "goldcopy_parked_"
 _RUN_BYTES = 1 << 20
 
@@ -116,8 +117,8 @@ class Overlay:
         if not paths or not all(map(os.path.exists, paths)):
             return
         with open(paths[0], "rb") as f:
-            head = f.read(_SIZE_AT + 4)
-        pages = int.from_bytes(head[_SIZE_AT:], "big")
+            head = f.read(_HEAD_BYTES)
+        pages = space_pages(head) if len(head) == _HEAD_BYTES else 0
         last = pages * self._increment.logical_page_size - sum(map(os.path.getsize, paths[:-1]))
         if last > os.path.getsize(paths[-1]):
             os.truncate(paths[-1], last)
@@ -231,8 +232,8 @@ def _ibd_files(base: str) -> Iterator[str]:
 def space_id_of(path: str) -> int:
     """The tablespace id in a file's first page; 0 where that was never written. Raises OSError."""
     with open(path, "rb") as f:
-        head = f.read(_SPACE_ID_AT + 4)
-    return int.from_bytes(head[_SPACE_ID_AT:], "big") if len(head) == _SPACE_ID_AT + 4 else _NO_ID
+        head = f.read(_HEAD_BYTES)
+    return page_space_id(head) if len(head) == _HEAD_BYTES else _NO_ID
 
 
 def apply_delta(delta: str, target: str, page_size: int) -> int:
@@ -242,7 +243,7 @@ def apply_delta(delta: str, target: str, page_size: int) -> int:
     """
     out = os.open(target, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     try:
-        sparse = _is_sparse(out)
+        sparse = osfile.has_holes(os.fstat(out))
         with open(delta, "rb", buffering=0) as source:
             for numbers in _clusters(source.fileno(), delta, page_size):
                 for first, count, offset in numbers:
@@ -257,16 +258,11 @@ Run = tuple[int, int, int]
 
 def _clusters(fd: int, path: str, page_size: int) -> Iterator[list[Run]]:
     """Runs of neighbouring pages in each cluster: (first page number, count, offset in the delta)."""
-    offset, last = 0, False
-    while not last:
-        header = os.pread(fd, page_size, offset)
-        try:
-            numbers, last = read_header(header, page_size)
-        except ValueError as e:
-            raise BackupInvalid(f"{path} is not valid .delta file: {e}") from e
-        offset += page_size
-        yield list(_runs(numbers, offset, page_size))
-        offset += len(numbers) * page_size
+    try:
+        for numbers, offset in clusters(lambda at, length: os.pread(fd, length, at), page_size):
+            yield list(_runs(numbers, offset, page_size))
+    except ValueError as e:
+        raise BackupInvalid(f"{path} is not valid .delta file: {e}") from e
 
 
 def _runs(numbers: Iterable[int], offset: int, page_size: int) -> Iterator[Run]:
@@ -294,20 +290,14 @@ def _copy_run(fd: int, path: str, out: int, run: Run, page_size: int, *, sparse:
         punch_tails(out, memoryview(data), first * page_size, page_size)
 
 
-def _is_sparse(fd: int) -> bool:
-    st = os.fstat(fd)
-    return st.st_blocks * 512 < st.st_size
-
-
 def _extend(fd: int, page_size: int) -> int:
     """A file may have grown by pages that were never written: give it the size that its header tells."""
-    head = os.pread(fd, _SIZE_AT + 4, 0)
-    size = os.fstat(fd).st_size
-    space_id, pages = (int.from_bytes(head[at : at + 4], "big") for at in (_SPACE_ID_AT, _SIZE_AT))
+    head, size = os.pread(fd, _HEAD_BYTES, 0), os.fstat(fd).st_size
+    told = space_pages(head) * page_size if len(head) == _HEAD_BYTES else 0
     # The header of the system tablespace counts the pages of all its files
-    if space_id and pages * page_size > size:
-        os.ftruncate(fd, pages * page_size)
-        size = pages * page_size
+    if told > size and page_space_id(head) != SYSTEM_SPACE:
+        os.ftruncate(fd, told)
+        size = told
     return size
 
 

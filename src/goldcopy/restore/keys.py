@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from goldcopy.errors import BackupInvalid, KeyMissing, RecoveryFailed, Unsupported
 from goldcopy.formats.delta import read_header
-from goldcopy.formats.innodb.page import geometry
+from goldcopy.formats.innodb.page import MYSQL_ENCRYPTED, geometry
 from goldcopy.formats.keys import transition
 from goldcopy.formats.keys.ring import INNODB_PREFIX, Key
 from goldcopy.formats.keys.wrapped import REDO_INFO_AT, Wrapped, info_offset, wrapped_at
@@ -20,7 +20,6 @@ from goldcopy.image.chain import Image, Member, SpaceSource, stored_name
 from goldcopy.image.manifest import KEYS_NAME, Server, Space
 from goldcopy.server.keyring import COMPONENT, CONFIG_NAME, LentRing, installed, read_ring
 
-_ENCRYPTED_FLAG = 1 << 13
 _FILE_KEYRING = "keyring_file"
 _NO_KEYRINGS = (_FILE_KEYRING, "keyring_udf")
 _LIBRARY_HINT = "install it: pip install 'goldcopy[streams]'"
@@ -63,7 +62,7 @@ class _Found:
 def needed(image: Image) -> tuple[Wrapped, ...]:
     """What was encrypted with MySQL's master keys in this restore point: one for each key, and tablespace or redo."""
     found = [wrapped_at(bytes.fromhex(image.newest.redo.encryption), REDO_INFO_AT)]
-    found += [_of_space(image.source(space)) for space in image.newest.spaces if space.flags & _ENCRYPTED_FLAG]
+    found += [_of_space(image.source(space)) for space in image.newest.spaces if space.flags & MYSQL_ENCRYPTED]
     by_name: dict[str, Wrapped] = {}
     for wrapped in filter(None, found):
         by_name.setdefault(wrapped.name, wrapped)

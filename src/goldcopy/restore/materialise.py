@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from goldcopy.errors import BackupInvalid, TargetRefused
 from goldcopy.events import Emit, Progress
 from goldcopy.formats.chunksum import CHUNK, chunk_sum, decode, zero_sum
-from goldcopy.formats.delta import read_header
+from goldcopy.formats.delta import clusters
 from goldcopy.image.chain import Image, Member, SpaceSource, stored_name
 from goldcopy.image.manifest import Plain, Space
-from goldcopy.image.osfile import data_extents
+from goldcopy.image.osfile import data_extents, has_holes
 from goldcopy.restore.outfile import OutFile, make_dirs
 
 
@@ -55,17 +55,11 @@ class DeltaPages(contextlib.AbstractContextManager["DeltaPages"]):
         self.offsets = dict(self._scan(space.page_size))
 
     def _scan(self, page_size: int) -> Iterator[tuple[int, int]]:
-        offset, last = 0, False
-        while not last:
-            block = os.pread(self.fd, page_size, offset)
-            try:
-                numbers, last = read_header(block, page_size)
-            except ValueError as e:
-                raise BackupInvalid(f"{self.path}: not a delta file: {e}") from e
-            offset += page_size
-            for number in numbers:
-                yield number, offset
-                offset += page_size
+        try:
+            for numbers, at in clusters(lambda at, length: os.pread(self.fd, length, at), page_size):
+                yield from ((number, at + i * page_size) for i, number in enumerate(numbers))
+        except ValueError as e:
+            raise BackupInvalid(f"{self.path}: not a delta file: {e}") from e
 
     def __exit__(self, *exc: object) -> None:
         os.close(self.fd)
@@ -102,7 +96,7 @@ class WholeFile(contextlib.AbstractContextManager["WholeFile"]):
         self._size = space.size
         self._sums = decode(space.sums)
         self._fd = _open(self.path)
-        self.sparse = os.fstat(self._fd).st_blocks * 512 < space.size
+        self.sparse = has_holes(os.fstat(self._fd))
 
     def __exit__(self, *exc: object) -> None:
         os.close(self._fd)

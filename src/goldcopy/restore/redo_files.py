@@ -7,8 +7,8 @@ import os
 import re
 
 from goldcopy.errors import BackupInvalid
-from goldcopy.formats import Lsn
-from goldcopy.formats.redo import LogFile, ReadAt, Window, log_files, rebuild
+from goldcopy.formats import Lsn, ReadAt
+from goldcopy.formats.redo import LogFile, Window, log_files, rebuild
 from goldcopy.formats.redo.r56 import empty_after
 from goldcopy.formats.redo.r8030 import DIRECTORY
 from goldcopy.image import osfile

@@ -12,10 +12,10 @@ from goldcopy.errors import BackupInvalid
 from goldcopy.events import silent
 from goldcopy.formats import Lsn
 from goldcopy.formats.delta import DeltaEncoder
+from goldcopy.formats.innodb.first_page import first_page
 from goldcopy.formats.innodb.page import Checksum, ChunkVerifier, geometry
 from goldcopy.formats.redo.r57 import first_header
 from goldcopy.formats.redo.window import Window
-from goldcopy.restore.first_page import first_page
 from goldcopy.restore.inplace import Increment, Overlay, Piece, apply_delta, space_id_of
 from goldcopy.restore.log_header import empty_when_spent, mark_restored
 

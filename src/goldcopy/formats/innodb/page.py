@@ -24,10 +24,12 @@ SYSTEM_SPACE = SpaceId(0)
 TRX_SYS_PAGE = PageNo(5)
 MIN_PAGE_BYTES, MAX_PAGE_BYTES = 4096, 64 << 10
 _BLANK_4K = bytes(MIN_PAGE_BYTES)
-_FLAGS_AT, _SPACE_ID_AT = 54, 34
-_FULL_CRC32_MARK = 1 << 4
+_FLAGS_AT, _SPACE_ID_AT, _SIZE_AT = 54, 34, 46
+FULL_CRC32_MARK = 1 << 4
+"""FSP_SPACE_FLAGS of MariaDB's newer form."""
 _MARIADB_PAGE_COMPRESSED = 1 << 16
-_MYSQL_ENCRYPTED = 1 << 13
+MYSQL_ENCRYPTED = 1 << 13
+"""FSP_SPACE_FLAGS of a tablespace that MySQL encrypts."""
 _MYSQL_KNOWN_FLAGS = (1 << 15) - 1
 # fil0fil.h, fil0types.h: FIL_PAGE_COMPRESSED and ..._AND_ENCRYPTED; FIL_PAGE_PAGE_COMPRESSED and ..._ENCRYPTED
 _COMPRESSED_TYPES = frozenset({14, 16, 34354, 37401})
@@ -63,15 +65,19 @@ def geometry(page0: bytes | memoryview, family: Family) -> Geometry:
     """
     if len(page0) < _FLAGS_AT + 4:
         raise ValueError(f"page 0 is cut short, to {len(page0)} bytes")
-    flags, space_id = u32(page0, _FLAGS_AT), SpaceId(u32(page0, _SPACE_ID_AT))
+    encrypted = family == "mariadb" and _mariadb_encrypted(page0)
+    return geometry_of(SpaceId(u32(page0, _SPACE_ID_AT)), u32(page0, _FLAGS_AT), family, encrypted=encrypted)
+
+
+def geometry_of(space_id: SpaceId, flags: int, family: Family, *, encrypted: bool = False) -> Geometry:
+    """The same by FSP_SPACE_FLAGS alone, which tell of encryption only in MySQL. Raises ValueError."""
     if family == "mariadb":
-        if flags & _FULL_CRC32_MARK:
-            return _full_crc32_geometry(space_id, flags, _mariadb_encrypted(page0))
-        compressed = bool(flags & _MARIADB_PAGE_COMPRESSED)
-        return _old_geometry(space_id, flags, family, compressed, _mariadb_encrypted(page0))
+        if flags & FULL_CRC32_MARK:
+            return _full_crc32_geometry(space_id, flags, encrypted)
+        return _old_geometry(space_id, flags, family, bool(flags & _MARIADB_PAGE_COMPRESSED), encrypted)
     if flags & ~_MYSQL_KNOWN_FLAGS:
         raise ValueError(f"tablespace {space_id}: unknown flags 0x{flags:x}")
-    return _old_geometry(space_id, flags, family, False, bool(flags & _MYSQL_ENCRYPTED))
+    return _old_geometry(space_id, flags, family, False, bool(flags & MYSQL_ENCRYPTED))
 
 
 def _full_crc32_geometry(space_id: SpaceId, flags: int, encrypted: bool) -> Geometry:
@@ -79,8 +85,16 @@ def _full_crc32_geometry(space_id: SpaceId, flags: int, encrypted: bool) -> Geom
     if not 3 <= ss <= 7 or flags >> 8:
         raise ValueError(f"tablespace {space_id}: impossible full_crc32 flags 0x{flags:x}")
     size = 1 << (ss + 9)
-    compressed = bool(flags >> 5 & 7)
+    compressed = bool(compression_algorithm(flags))
     return Geometry(space_id, flags, "mariadb", size, size, 0, Checksum.FULL_CRC32, compressed, encrypted)
+
+
+def compression_algorithm(flags: int) -> int:
+    """How MariaDB compresses the pages of a tablespace of its newer form (FSP_FLAGS_FCRC32_PAGE_COMPRESSED_ALGO).
+
+    0 = not at all, or of the older form, where each page says it by itself.
+    """
+    return flags >> 5 & 7 if flags & FULL_CRC32_MARK else 0
 
 
 def _old_geometry(
@@ -114,7 +128,7 @@ def mariadb_key_id(page0: bytes | memoryview) -> int:
 
 def is_full_crc32(page0: bytes | memoryview) -> bool:
     """Whether a tablespace is of MariaDB's form ``full_crc32``."""
-    return bool(u32(page0, _FLAGS_AT) & _FULL_CRC32_MARK)
+    return bool(u32(page0, _FLAGS_AT) & FULL_CRC32_MARK)
 
 
 def is_compressed_page(page_type: int, *, full_crc32: bool) -> bool:
@@ -135,6 +149,11 @@ def page_lsn(page: bytes | memoryview) -> Lsn:
 def page_space_id(page: bytes | memoryview) -> SpaceId:
     """The tablespace id in the page's own header."""
     return SpaceId(u32(page, _SPACE_ID_AT))
+
+
+def space_pages(page0: bytes | memoryview) -> int:
+    """FSP_SIZE: how many pages the tablespace has, in all its files (fsp0fsp.h, fsp_header_t)."""
+    return u32(page0, _SIZE_AT)
 
 
 def page_no(page: bytes | memoryview) -> PageNo:

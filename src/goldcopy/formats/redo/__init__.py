@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
+from goldcopy.formats import ReadAt
 from goldcopy.formats.bigendian import u32
 from goldcopy.formats.redo.layout import Layout
 from goldcopy.formats.redo.r56 import R56
@@ -16,7 +17,7 @@ from goldcopy.formats.redo.r57 import MARIADB_ENCRYPTED, R57
 from goldcopy.formats.redo.r105 import R105
 from goldcopy.formats.redo.r108 import ENCRYPTED_FORMATS, FORMAT, R108
 from goldcopy.formats.redo.r8030 import R8030
-from goldcopy.formats.redo.window import Checkpoint, LogFile, LogPiece, ReadAt, Window
+from goldcopy.formats.redo.window import Checkpoint, LogFile, LogPiece, Window
 
 __all__ = [
     "LAYOUTS",
@@ -24,7 +25,6 @@ __all__ = [
     "Layout",
     "LogFile",
     "LogPiece",
-    "ReadAt",
     "Window",
     "identify",
     "layout_of",

@@ -18,10 +18,10 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar
 
-from goldcopy.formats import Bytes
+from goldcopy.formats import Bytes, ReadAt
 from goldcopy.formats.bigendian import u16, u32
 from goldcopy.formats.redo.layout import Layout, crc
-from goldcopy.formats.redo.window import Checkpoint, Circle, LogPiece, ReadAt, Window, pieces
+from goldcopy.formats.redo.window import Checkpoint, Circle, LogPiece, Window, pieces
 from goldcopy.formats.vector import numpy_or_none
 
 BLOCK = 512

@@ -9,8 +9,9 @@ from typing import ClassVar
 
 from fastcrc import crc32
 
+from goldcopy.formats import ReadAt
 from goldcopy.formats.bigendian import u32
-from goldcopy.formats.redo.window import Checkpoint, Header, LogFile, LogPiece, ReadAt, Window
+from goldcopy.formats.redo.window import Checkpoint, Header, LogFile, LogPiece, Window
 
 crc = crc32.iscsi
 CREATOR = b"Backup Goldcopy"

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from goldcopy.formats import ReadAt
 from goldcopy.formats.redo.blocks import CircularLayout, ceiling
 from goldcopy.formats.redo.r57 import HEADER_BYTES, first_header, parse_checkpoint, parse_header
-from goldcopy.formats.redo.window import Checkpoint, Circle, Header, LogFile, LogPiece, ReadAt, Window
+from goldcopy.formats.redo.window import Checkpoint, Circle, Header, LogFile, LogPiece, Window
 
 SPARE_BYTES = 16 << 20
 LOG_NAME = "ib_logfile0"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from goldcopy.formats import Lsn
+from goldcopy.formats import Lsn, ReadAt
 from goldcopy.formats.bigendian import u32, u64
 from goldcopy.formats.redo.layout import CREATOR, HEADER_SUM_AT, Layout, crc_right, crc_sealed, creator_text
 from goldcopy.formats.redo.mtr import Walker
@@ -22,7 +22,6 @@ from goldcopy.formats.redo.window import (
     Header,
     LogFile,
     LogPiece,
-    ReadAt,
     Window,
     pieces,
 )

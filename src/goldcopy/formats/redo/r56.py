@@ -13,11 +13,11 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from goldcopy.formats import Lsn
+from goldcopy.formats import Lsn, ReadAt
 from goldcopy.formats.bigendian import u32, u64
 from goldcopy.formats.innodb.sums import fold
 from goldcopy.formats.redo.blocks import BLOCK, BLOCK_HEADER, CircularLayout, ceiling, spread
-from goldcopy.formats.redo.window import Checkpoint, Circle, Header, LogFile, LogPiece, ReadAt, Window
+from goldcopy.formats.redo.window import Checkpoint, Circle, Header, LogFile, LogPiece, Window
 
 HEADER_BYTES = 2048
 FILES = 2

@@ -12,12 +12,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from goldcopy.formats import Lsn
+from goldcopy.formats import Lsn, ReadAt
 from goldcopy.formats.bigendian import u32, u64
 from goldcopy.formats.redo.blocks import BLOCK, CircularLayout, mariadb_encrypted, spread
 from goldcopy.formats.redo.layout import CREATOR, crc_right, crc_sealed, creator_text
 from goldcopy.formats.redo.r56 import data_offset, log_files, offset_with_headers
-from goldcopy.formats.redo.window import Checkpoint, Circle, Header, LogFile, LogPiece, ReadAt, Window
+from goldcopy.formats.redo.window import Checkpoint, Circle, Header, LogFile, LogPiece, Window
 
 HEADER_BYTES = 2048
 LOG_BUFFER_BYTES = 16 << 20

@@ -10,12 +10,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from goldcopy.formats import Lsn
+from goldcopy.formats import Lsn, ReadAt
 from goldcopy.formats.bigendian import u64
 from goldcopy.formats.redo.blocks import BLOCK, BlockLayout, ceiling
 from goldcopy.formats.redo.layout import crc_right, crc_sealed
 from goldcopy.formats.redo.r57 import ENCRYPTION_AT, HEADER_BYTES, parse_header
-from goldcopy.formats.redo.window import Checkpoint, Header, LogFile, LogPiece, ReadAt, Window
+from goldcopy.formats.redo.window import Checkpoint, Header, LogFile, LogPiece, Window
 
 DIRECTORY = "#innodb_redo"
 SPARE_BYTES = 4 << 20

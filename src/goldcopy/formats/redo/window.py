@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import msgspec
 
-from goldcopy.formats import Lsn
-
-ReadAt = Callable[[int, int], bytes]
-"""(offset, length) -> bytes of the stored window; offset 0 is the window's ``start``."""
+from goldcopy.formats import Lsn, ReadAt
 
 PIECE_BYTES = 1 << 20
 _NO_LSN = Lsn(0)

@@ -7,11 +7,11 @@ redo then overwrites this page with the real one (fsp0fsp.h: fsp_header_t; fsp0t
 
 from __future__ import annotations
 
-import fastcrc
+from goldcopy.formats.innodb.page import FULL_CRC32_MARK
+from goldcopy.formats.innodb.sums import crc, crc32_sum, zip_crc32_sum
 
 INITIAL_PAGES = 4
 """A tablespace file is never smaller than this many pages of the buffer pool's size."""
-_FULL_CRC32 = 1 << 4
 _POST_ANTELOPE, _ATOMIC_BLOBS = 1, 1 << 5
 _TYPE_FSP_HEADER = 8
 _NONE = b"\xff\xff\xff\xff"
@@ -20,7 +20,7 @@ _NONE = b"\xff\xff\xff\xff"
 def flags_of(page_size: int, zip_size: int, logical_size: int) -> int:
     """FSP_SPACE_FLAGS of a new tablespace, as far as ``.meta`` tells them; the redo mends the rest."""
     if not zip_size:
-        return _FULL_CRC32 | page_size.bit_length() - 10
+        return FULL_CRC32_MARK | page_size.bit_length() - 10
     zip_bits = (zip_size.bit_length() - 10) << 1
     size_bits = 0 if logical_size == 16384 else (logical_size.bit_length() - 10) << 6
     return _POST_ANTELOPE | zip_bits | _ATOMIC_BLOBS | size_bits
@@ -38,14 +38,11 @@ def first_page(space_id: int, page_size: int, zip_size: int, logical_size: int, 
     page[46:50] = INITIAL_PAGES.to_bytes(4, "big")
     known = flags_of(page_size, zip_size, logical_size) if flags is None else flags
     page[54:58] = known.to_bytes(4, "big")
+    view = memoryview(page)
     if flags is not None and not zip_size:
-        page[0:4] = page[-8:-4] = (_crc(page[4:26]) ^ _crc(page[38:-8])).to_bytes(4, "big")
+        page[0:4] = page[-8:-4] = crc32_sum(view).to_bytes(4, "big")
     elif zip_size:
-        page[0:4] = (_crc(page[4:16]) ^ _crc(page[24:26]) ^ _crc(page[34:])).to_bytes(4, "big")
+        page[0:4] = zip_crc32_sum(view).to_bytes(4, "big")
     else:
-        page[-4:] = _crc(page[:-4]).to_bytes(4, "big")
+        page[-4:] = crc(view[:-4]).to_bytes(4, "big")
     return bytes(page)
-
-
-def _crc(data: bytearray) -> int:
-    return int(fastcrc.crc32.iscsi(bytes(data)))
