@@ -22,12 +22,11 @@ from goldcopy.formats.delta import clusters, read_header
 from goldcopy.formats.innodb.page import MAX_PAGE_BYTES, ChunkVerifier, Geometry, geometry, page_no
 from goldcopy.image.manifest import Manifest
 from goldcopy.restore.inplace import Increment, Piece
-from goldcopy.restore.sums import Damage, damages, tablespace_damages
+from goldcopy.restore.sums import Damage, damages, doublewrite_of, tablespace_damages
 
 BEGUN_NAME = "goldcopy.preparing"
 """Lies in a backup while it is changed: cut off, it is neither what was taken nor prepared."""
 _CORRUPT_NAME = "innodb_corrupted_pages"
-_EXTENT_PAGES = 64
 _OPTIONAL = "db.opt"
 """A database that has none has the server's default character set: worth a word, no reason to give up a backup."""
 _SHOWN = 10
@@ -131,7 +130,8 @@ def _of_theirs(increment: PeerDir, contents: Increment, base: str) -> Iterator[D
             continue
         try:
             geo = _geometry_of(piece, base, contents.system_files[0], increment.family)
-            yield from (Damage(name, what) for what in _Delta(piece, geo).damages())
+            elsewhere = _doublewrite(piece, base, contents.system_files[0], geo)
+            yield from (Damage(name, what) for what in _Delta(piece, geo, elsewhere).damages())
         except ValueError as e:
             yield Damage(name, f"is not valid .delta file: {e}")
 
@@ -146,10 +146,10 @@ def _metas_alone(home: str) -> Iterator[Damage]:
 
 
 class _Delta:
-    """The pages of one delta, in the order in which they lie there."""
+    """The pages of one delta, in the order in which they lie there. ``passed_over``: numbers of pages not looked at."""
 
-    def __init__(self, piece: Piece, geo: Geometry | None) -> None:
-        self._piece, self._size = piece, piece.page_size
+    def __init__(self, piece: Piece, geo: Geometry | None, passed_over: frozenset[int]) -> None:
+        self._piece, self._size, self._passed_over = piece, piece.page_size, passed_over
         self._view = memoryview(bytearray(CHUNK))
         self._verifier = ChunkVerifier(self._view, geo) if geo else None
 
@@ -177,13 +177,16 @@ class _Delta:
         for index, number in enumerate(numbers):
             # through all files of the system tablespace pages are numbered, but not here
             elsewhere = self._piece.space_id and page_no(self._view[index * n : index * n + n]) not in (number, 0)
-            if not self._in_doublewrite(number) and (index in bad or elsewhere):
+            if number not in self._passed_over and (index in bad or elsewhere):
                 yield number
 
-    def _in_doublewrite(self, number: int) -> bool:
-        """Other tablespaces' pages lie there."""
-        extent = max(_EXTENT_PAGES, (1 << 20) // self._size)
-        return self._piece.space_id == 0 and extent <= number < 3 * extent
+
+def _doublewrite(piece: Piece, base: str, system_head: str, geo: Geometry | None) -> frozenset[int]:
+    place = os.path.join(base, system_head)
+    if geo is None or piece.path != system_head or not os.path.exists(place):
+        return frozenset()
+    with open(place, "rb") as f:
+        return doublewrite_of(f, geo)
 
 
 def _geometry_of(piece: Piece, base: str, system_head: str, family: Family) -> Geometry | None:

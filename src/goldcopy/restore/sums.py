@@ -225,7 +225,7 @@ def tablespace_damages(
             return
         geo = geometry(page0, family)
         with open(path, "rb", buffering=0) as f:
-            skipped = frozenset() if later else _doublewrite(f, geo)
+            skipped = frozenset() if later else doublewrite_of(f, geo)
             for page in _bad_pages(f, geo, legacy=legacy):
                 if page not in known and page not in skipped:
                     yield Damage(name, f"page {page} (offset {page * geo.page_size}): wrong checksum")
@@ -235,8 +235,8 @@ def tablespace_damages(
         yield Damage(name, f"page 0 makes no sense: {e}")
 
 
-def _doublewrite(f: IO[bytes], geo: Geometry) -> frozenset[int]:
-    """Other tablespaces' pages lie there: they are not this file's."""
+def doublewrite_of(f: IO[bytes], geo: Geometry) -> frozenset[int]:
+    """Pages of a tablespace's first file where other tablespaces' pages lie: they are not its own."""
     if geo.space_id != SYSTEM_SPACE:
         return frozenset()
     f.seek(TRX_SYS_PAGE * geo.page_size)
