@@ -13,13 +13,14 @@ from dataclasses import dataclass
 
 from goldcopy.compat.binlog_home import binlog_home
 from goldcopy.compat.ddlmarks import DEL, NEW, REN, marks
-from goldcopy.compat.increments import PACKED, ROCKSDB, entries, spec_path
+from goldcopy.compat.increments import PACKED, ROCKSDB, entries
 from goldcopy.compat.infofiles import CONFIG_NAME, TABLESPACES_NAME, Checkpoints, parse_tablespaces
 from goldcopy.compat.peerdir import find_file, parse_settings, read_text
 from goldcopy.compat.prepare import PENDING_NAME
 from goldcopy.compat.verify import BEGUN_NAME
 from goldcopy.errors import BackupInvalid, TargetRefused, UsageError, write_failure
 from goldcopy.events import Emit, Note, Warn
+from goldcopy.formats.datafiles import data_files
 from goldcopy.image import osfile
 from goldcopy.restore.durable import copy_data, second_name
 from goldcopy.restore.new_key import NewMasterKey, Places
@@ -255,9 +256,8 @@ def _system_files(home: str, request: CopyBackRequest) -> dict[str, str]:
     spec = request.data_file_path
     if not spec:
         settings = dict(parse_settings(read_text(os.path.join(home, CONFIG_NAME))))
-        spec = settings.get("innodb_data_file_path", "ibdata1:12M:autoextend")
-    paths = [spec_path(part) for part in spec.split(";") if part]
-    return {os.path.basename(p): _under(request.datadir, request.data_home_dir, p) for p in paths}
+        spec = settings.get("innodb_data_file_path", "")
+    return {file.name: _under(request.datadir, request.data_home_dir, file.path) for file in data_files(spec)}
 
 
 def _by_link(home: str) -> dict[str, str]:

@@ -65,7 +65,7 @@ def read_increment(increment: PeerDir, *, partial: bool) -> Increment:
         _unchanged(manifest) if manifest else (),
         partial,
         _page_size(increment),
-        system_files(dict(increment.settings).get("innodb_data_file_path", "")),
+        increment.system_files,
     )
 
 
@@ -74,19 +74,6 @@ def _page_size(backup: PeerDir) -> int:
     if not text.isdecimal():
         raise BackupInvalid(f"{backup.path(CONFIG_NAME)}: innodb_page_size is {text}", hint="it is a number of bytes")
     return int(text)
-
-
-def system_files(spec: str) -> tuple[str, ...]:
-    """innodb_data_file_path -> the names that its files have in a backup, in order."""
-    paths = [spec_path(part) for part in (spec or "ibdata1:12M:autoextend").split(";") if part]
-    return tuple(map(os.path.basename, paths))
-
-
-def spec_path(part: str) -> str:
-    """One file of innodb_data_file_path: ``/d/ibdata1:12M:autoextend`` -> ``/d/ibdata1``."""
-    fields = part.split(":")
-    at = next((i for i, field in enumerate(fields) if i and field[:1].isdigit()), len(fields))
-    return ":".join(fields[:at])
 
 
 def _pieces(home: str, found: Iterable[str]) -> Table[str, Piece]:

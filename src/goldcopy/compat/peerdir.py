@@ -10,6 +10,7 @@ from goldcopy.compat.infofiles import CONFIG_NAME, PREFIXES, Checkpoints, Info
 from goldcopy.dialect.peers import Peer, peer_of
 from goldcopy.errors import BackupInvalid, Unsupported, UsageError
 from goldcopy.formats import Family
+from goldcopy.formats.datafiles import data_files
 from goldcopy.image.manifest import MANIFEST_NAME, Manifest, load
 from goldcopy.restore.durable import write_file
 
@@ -48,6 +49,11 @@ class PeerDir:
     def path(self, name: str) -> str:
         """Where a file of the directory lies."""
         return os.path.join(self.directory, name)
+
+    @property
+    def system_files(self) -> tuple[str, ...]:
+        """The files of the system tablespace by the names that they have here, in order."""
+        return tuple(file.name for file in data_files(dict(self.settings).get("innodb_data_file_path", "")))
 
     def tablespaces(self) -> Iterator[str]:
         """Paths of its InnoDB tablespaces."""

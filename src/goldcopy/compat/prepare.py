@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 
 from goldcopy.compat.ddlmarks import apply_marks
-from goldcopy.compat.increments import ROCKSDB, read_increment, refuse_packed, system_files
+from goldcopy.compat.increments import ROCKSDB, read_increment, refuse_packed
 from goldcopy.compat.infofiles import BINLOG_POS_INNODB_NAME, Checkpoints, binlog_pos_innodb
 from goldcopy.compat.peerdir import REDO_NAME, PeerDir, read_peer_dir, read_text, refuse_incremental
 from goldcopy.compat.prepare_mysql import check_base, check_recovery, finish_mysql, take_over_manifest
@@ -268,7 +268,7 @@ def _recover(target: PeerDir, increment: PeerDir | None, request: PrepareRequest
 
 
 def _end_log(target: PeerDir) -> None:
-    head = system_files(dict(target.settings).get("innodb_data_file_path", ""))[0]
+    head = target.system_files[0]
     if target.family == "mariadb" and all(os.path.exists(target.path(name)) for name in (REDO_NAME, head)):
         empty_when_spent(target.path(REDO_NAME), target.path(head))
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from goldcopy.compat.ddlmarks import DEL
-from goldcopy.compat.increments import entries, system_files
+from goldcopy.compat.increments import entries
 from goldcopy.compat.infofiles import Checkpoints
 from goldcopy.compat.peerdir import PeerDir, read_text
 from goldcopy.errors import BackupInvalid
@@ -85,7 +85,7 @@ def _of_target(target: PeerDir) -> Iterator[Damage]:
         yield from _of_ours(target, manifest)
     else:
         known = _corrupt_in_source(target)
-        system = system_files(dict(target.settings).get("innodb_data_file_path", ""))
+        system = target.system_files
         for place in target.tablespaces():
             name = os.path.relpath(place, target.directory)
             head = system[0] if name in system else ""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from goldcopy.formats import Lsn
+from goldcopy.formats.datafiles import data_files
 
 Variables = Mapping[str, str]
 _MB = 1 << 20
@@ -60,19 +61,9 @@ def system_file_spec(value: str, files: Sequence[str]) -> str:
 
     A size stays as it is: the server checks it against the file, except where ``autoextend`` lets it grow.
     """
-    parts = [p for p in value.split(";") if p]
-    out = []
-    for number, part in enumerate(parts):
-        path, sizes = _split_spec(part)
-        place = files[number] if number < len(files) else path.rpartition("/")[2]
-        out.append(f"{place}:{sizes}")
-    return ";".join(out)
-
-
-def _split_spec(part: str) -> tuple[str, str]:
-    """``/d/ibdata1:12M:autoextend`` -> path and the rest. MariaDB 11.2+ has ``autoshrink`` as well."""
-    found = re.fullmatch(r"(.+?):(\d+[KMGkmg]?(?::autoextend(?::autoshrink|:max:\d+[KMGkmg]?)*)?)", part)
-    return (found[1], found[2]) if found else (part, "12M:autoextend")
+    told = data_files(value)
+    places = [*files, *(file.name for file in told[len(files) :])]
+    return ";".join(f"{place}:{file.sizes}" for place, file in zip(places, told, strict=False))
 
 
 def _common(task: RecoveryTask) -> list[str]:
@@ -84,8 +75,7 @@ def _common(task: RecoveryTask) -> list[str]:
         "--innodb-flush-log-at-trx-commit=0",
         f"--innodb-buffer-pool-size={task.memory_bytes}",
         "--innodb-data-home-dir=",
-        "--innodb-data-file-path=" + system_file_spec(v.get("innodb_data_file_path") or "ibdata1:12M:autoextend",
-                                                      task.system_files),
+        "--innodb-data-file-path=" + system_file_spec(v.get("innodb_data_file_path", ""), task.system_files),
         "--innodb-buffer-pool-load-at-startup=OFF",
         "--innodb-buffer-pool-dump-at-shutdown=OFF",
     ]

@@ -12,6 +12,7 @@ from goldcopy.dialect import Dialect, choose
 from goldcopy.errors import RecoveryFailed
 from goldcopy.events import Emit, Note, Phase, Warn
 from goldcopy.formats import Lsn
+from goldcopy.formats.datafiles import data_files
 from goldcopy.formats.redo import LogFile, Window
 from goldcopy.image.chain import Image
 from goldcopy.image.manifest import BINLOG_TAIL_NAME, Manifest, Position, Space
@@ -195,8 +196,7 @@ def _system_files(manifest: Manifest, placement: Placement) -> tuple[str, ...]:
     system = {os.path.basename(s.path): s for s in manifest.spaces if s.space_id == 0}
     if placement.inside or not any(s.external for s in system.values()):
         return ()
-    spec = manifest.server.variables.get("innodb_data_file_path", "ibdata1")
-    names = [os.path.basename(part.split(":")[0]) for part in spec.split(";") if part]
+    names = [file.name for file in data_files(manifest.server.variables.get("innodb_data_file_path", ""))]
     return tuple(placement.of(system[n].path, system[n].external) for n in names if n in system)
 
 

@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from goldcopy.formats.datafiles import data_files
+
 Kind = Literal["space", "plain", "unknown", "skip"]
 
 # Files of engines and of the server's own that are copied as they are
@@ -146,8 +148,8 @@ def layout(
     files = [absolute(n) for n in _FILE_VARIABLES]
     directories = [absolute(n) for n in _DIRECTORY_VARIABLES]
     directories += [os.path.join(datadir, n) for n in variables.get("ignore_db_dirs", "").split(",") if n]
-    temporary = variables.get("innodb_temp_data_file_path", "")
-    files += [as_listed(os.path.join(datadir, p.split(":")[0]), datadir) for p in temporary.split(";") if p]
+    if temporary := variables.get("innodb_temp_data_file_path", ""):
+        files += [as_listed(os.path.join(datadir, file.path), datadir) for file in data_files(temporary)]
     logs = {absolute("log_bin_basename"), absolute("relay_log_basename")}
     logs |= {os.path.splitext(absolute(n))[0] for n in ("log_bin_index", "relay_log_index")}
     if not variables.get("relay_log_basename"):

@@ -10,6 +10,7 @@ from functools import cached_property
 from goldcopy.dialect import Dialect, choose
 from goldcopy.errors import GoldcopyError, ServerRefused
 from goldcopy.formats import Lsn
+from goldcopy.formats.datafiles import data_files
 from goldcopy.formats.keys.ring import INNODB_PREFIX, newest
 from goldcopy.options import Connection
 from goldcopy.server import fileid
@@ -91,9 +92,8 @@ class Instance(contextlib.AbstractContextManager["Instance"]):
     @cached_property
     def system_files(self) -> tuple[str, ...]:
         """Absolute paths of the system tablespace's files, in order."""
-        spec = self.variables.get("innodb_data_file_path") or "ibdata1:12M:autoextend"
-        paths = [os.path.join(self.data_home, p.split(":")[0]) for p in spec.split(";") if p]
-        return tuple(as_listed(p, self.datadir) for p in paths)
+        told = data_files(self.variables.get("innodb_data_file_path", ""))
+        return tuple(as_listed(os.path.join(self.data_home, file.path), self.datadir) for file in told)
 
     @property
     def has_innodb(self) -> bool:
