@@ -170,7 +170,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
             self._redo_out = self._open_redo()
             follower = Follower(
                 source, self._redo_out, functools.partial(self._lsns, session),
-                capacity_bytes=instance.redo_capacity_bytes,
+                capacity_bytes=instance.redo_capacity_bytes(session),
                 setting=instance.dialect.redo_size_setting,
                 advance=consumer,
             )

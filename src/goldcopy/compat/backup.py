@@ -18,6 +18,7 @@ from goldcopy.compat.dirform import DirectoryForm, Facts
 from goldcopy.compat.filters import Filters, NameList, databases_file, expressions, names, tables_file
 from goldcopy.compat.infofiles import Checkpoints
 from goldcopy.compat.log import Log
+from goldcopy.compat.options.backup import BASES
 from goldcopy.compat.options.settings import Settings
 from goldcopy.compat.peerdir import find_file, parse_settings, read_text
 from goldcopy.compat.plugins import missing_algorithms, plugin_settings
@@ -142,7 +143,7 @@ def check_combinations(settings: Settings) -> None:
     held = settings.given("lock-ddl") and settings.text("lock-ddl").upper() != "OFF"
     if held and settings.flag("lock-ddl-per-table"):
         raise UsageError("--lock-ddl and --lock-ddl-per-table are mutually exclusive", hint="give one of them")
-    given = [n for n in _INCREMENTAL if settings.text(n)]
+    given = [n for n in BASES if settings.text(n)]
     if given and settings.face.positional and not settings.flag("incremental"):
         raise UsageError(
             "--incremental-lsn, --incremental-basedir, --incremental-history-name and --incremental-history-uuid"
@@ -151,9 +152,6 @@ def check_combinations(settings: Settings) -> None:
         )
     if len(given) > 1:
         raise UsageError("an increment has one base; given were " + ", ".join(f"--{n}" for n in given))
-
-
-_INCREMENTAL = ("incremental-lsn", "incremental-basedir", "incremental-history-name", "incremental-history-uuid")
 
 
 def filters_of(settings: Settings) -> Filters:
@@ -403,5 +401,3 @@ def _tell_replica(peer: Peer, manifest: Manifest, log: Log) -> None:
             "Failed to get master binlog coordinates from SHOW SLAVE STATUS."
             "This means that the server is not a replication slave. Ignoring the --slave-info option"
         )
-
-

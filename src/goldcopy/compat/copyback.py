@@ -414,4 +414,3 @@ class _Carrier(contextlib.AbstractContextManager["_Carrier"]):
             for directory in reversed(self._dirs):
                 with contextlib.suppress(OSError):
                     os.rmdir(directory)
-

@@ -6,6 +6,7 @@ import os
 import re
 import time
 
+from goldcopy.compat.options.backup import BASES
 from goldcopy.compat.options.settings import Settings
 from goldcopy.compat.peerdir import find_file
 from goldcopy.errors import UsageError
@@ -32,7 +33,7 @@ def only_directory(settings: Settings) -> str:
 
 def with_base(settings: Settings) -> Settings:
     """``--incremental`` alone means: against the newest backup in the same directory. Raises UsageError without one."""
-    if not settings.flag("incremental") or any(map(settings.text, _BASES)):
+    if not settings.flag("incremental") or any(map(settings.text, BASES)):
         return settings
     root = settings.directories[0] if settings.directories else os.path.dirname(settings.text("target-dir"))
     found = [os.path.join(root, n) for n in os.listdir(root) if _STAMPED.fullmatch(n)] if os.path.isdir(root) else []
@@ -40,6 +41,3 @@ def with_base(settings: Settings) -> Settings:
     if not backups:
         raise UsageError(f"there is no backup in {root} to take an increment against", hint="--incremental-basedir=DIR")
     return settings.with_text("incremental-basedir", max(backups))
-
-
-_BASES = ("incremental-lsn", "incremental-basedir", "incremental-history-name", "incremental-history-uuid")

@@ -13,6 +13,7 @@ from goldcopy.formats import Family
 from goldcopy.formats.datafiles import data_files
 from goldcopy.image.manifest import MANIFEST_NAME, Manifest, load
 from goldcopy.restore.durable import write_file
+from goldcopy.server.option_files import read_text as read_option_lines
 
 REDO_NAME = "ib_logfile0"
 
@@ -83,23 +84,9 @@ def find_file(directory: str, kind: str) -> str:
 
 
 def parse_settings(text: str) -> tuple[tuple[str, str], ...]:
-    """The settings of an option file's ``[mysqld]`` group; quotes around values are taken off."""
-    found: list[tuple[str, str]] = []
-    group = ""
-    for raw in text.splitlines():
-        line = raw.strip()
-        if line.startswith("[") and line.endswith("]"):
-            group = line[1:-1].strip()
-        elif line and line[0] not in "#;" and group == "mysqld":
-            key, separator, value = line.partition("=")
-            found.append((key.strip().replace("-", "_"), _unquoted(value.strip()) if separator else "1"))
-    return tuple(found)
-
-
-def _unquoted(value: str) -> str:
-    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-        return value[1:-1]
-    return value
+    """The settings of backup-my.cnf's group ``[mysqld]``. Raises UsageError on a line that cannot be read."""
+    lines = (line for line in read_option_lines(text, CONFIG_NAME) if line.group == "mysqld")
+    return tuple((line.name.replace("-", "_"), "1" if line.value is None else line.value) for line in lines)
 
 
 def read_peer_dir(directory: str) -> PeerDir:

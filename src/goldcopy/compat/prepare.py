@@ -9,20 +9,21 @@ from goldcopy.compat.ddlmarks import apply_marks
 from goldcopy.compat.increments import ROCKSDB, read_increment, refuse_packed
 from goldcopy.compat.infofiles import BINLOG_POS_INNODB_NAME, Checkpoints, binlog_pos_innodb
 from goldcopy.compat.peerdir import REDO_NAME, PeerDir, read_peer_dir, read_text, refuse_incremental
-from goldcopy.compat.prepare_mysql import check_base, check_recovery, finish_mysql, take_over_manifest
 from goldcopy.compat.verify import BEGUN_NAME, refuse_damaged
 from goldcopy.errors import BackupInvalid, RecoveryFailed, UsageError
 from goldcopy.events import Emit, Note, Phase, Warn
+from goldcopy.image.chain import Image, Member
 from goldcopy.image.manifest import KEYS_NAME
 from goldcopy.restore.check_tables import check_tables
 from goldcopy.restore.durable import replace_copy, write_file
 from goldcopy.restore.export import export_tables
 from goldcopy.restore.inplace import Increment, Overlay, replace_directory
+from goldcopy.restore.inplace_mysql import recover_in_place, take_over
 from goldcopy.restore.key_files import KEY_FILE, check_key_files, key_ids_in
 from goldcopy.restore.keys import NO_KEYS, KeyOptions
 from goldcopy.restore.log_header import empty_when_spent
 from goldcopy.restore.preconditions import wait_for_other_server
-from goldcopy.restore.recovery import RecoveryOptions
+from goldcopy.restore.recovery import RecoveryOptions, preflight
 from goldcopy.restore.redo_only import RedoRequest, apply_redo, discard_saved
 from goldcopy.restore.served import Served
 
@@ -109,11 +110,18 @@ def prepare(request: PrepareRequest, emit: Emit) -> PeerDir:
 def _check_keys(target: PeerDir, increment: PeerDir | None, request: PrepareRequest) -> None:
     if target.family == "mysql":
         if not request.apply_log_only:
-            check_recovery(target, increment, _mysql_options(target, request))
+            _preflight_mysql(target, increment, _mysql_options(target, request))
         return
     settings = dict((increment or target).settings)
     ids = key_ids_in(target.tablespaces()) if settings.get(KEY_FILE) else frozenset()
     check_key_files(settings, ids)
+
+
+def _preflight_mysql(target: PeerDir, increment: PeerDir | None, options: RecoveryOptions) -> None:
+    chain = [d for d in (increment, target) if d is not None]
+    members = [Member(d.directory, d.manifest) for d in chain if d.manifest is not None]
+    if members and members[-1].manifest.state != "prepared":
+        preflight(Image(tuple(members)), options)
 
 
 def _tell_state(target: PeerDir, emit: Emit) -> None:
@@ -159,7 +167,7 @@ def _check_chain(target: PeerDir, increment: PeerDir, request: PrepareRequest, e
         # a run that was killed at its very end looks like this; doing it again changes nothing
         emit(Note(f"{increment.directory} has been applied before; it is applied again"))
         return
-    check_base(target, increment)
+    _check_base(target, increment)
     if target.checkpoints.to_lsn != increment.checkpoints.from_lsn:
         if not request.ignore_chain:
             raise BackupInvalid(
@@ -169,6 +177,17 @@ def _check_chain(target: PeerDir, increment: PeerDir, request: PrepareRequest, e
                 " applied in the order in which they were taken, each once",
             )
         emit(Warn("chain", "the increment does not continue the target: tables may be damaged"))
+
+
+def _check_base(target: PeerDir, increment: PeerDir) -> None:
+    """Raises BackupInvalid unless the increment was taken against what the target holds."""
+    if target.manifest is None or increment.manifest is None:
+        return
+    if increment.manifest.base_id and increment.manifest.base_id != target.manifest.id:
+        raise BackupInvalid(
+            f"{increment.directory} was taken against another backup than {target.directory} holds",
+            hint="increments are applied in the order in which they were taken, each once",
+        )
 
 
 def _applied(target: PeerDir, increment: PeerDir) -> bool:
@@ -189,7 +208,7 @@ def _overlay(
     Overlay(target.directory, contents, emit, threads=request.parallel).run()
     _replace_engine_files(target, increment)
     if increment.manifest is not None and target.manifest is not None:
-        take_over_manifest(target, increment.manifest)
+        take_over(target.directory, increment.manifest)
 
 
 def _replace_engine_files(target: PeerDir, increment: PeerDir) -> None:
@@ -238,7 +257,7 @@ def _recover(target: PeerDir, increment: PeerDir | None, request: PrepareRequest
     if target.family == "mysql":
         if not request.apply_log_only:
             options = _mysql_options(target, request)
-            finish_mysql(read_peer_dir(target.directory), options, emit, decide_xa=request.rollback_prepared)
+            recover_in_place(target.directory, options, emit, decide_xa=request.rollback_prepared)
         return _write_checkpoints(target, increment, last=not request.apply_log_only)
     force = _force_recovery(request, emit)
     newest = increment or target

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 
-import msgspec
-
 from goldcopy.image.manifest import MANIFEST_NAME, dump, load
 from goldcopy.restore.durable import write_file
-from goldcopy.restore.sums import resum
+from goldcopy.restore.sums import prepared_manifest
 
 
 def describe_prepared(directory: str, increment_dir: str, since_ns: int) -> None:
@@ -23,9 +21,4 @@ def describe_prepared(directory: str, increment_dir: str, since_ns: int) -> None
     if increment_dir and not os.path.exists(os.path.join(increment_dir, MANIFEST_NAME)):
         os.unlink(place)
         return
-    manifest = load(directory)
-    finished = msgspec.structs.replace(
-        resum(manifest, directory, since_ns), state="prepared", kind="full", base_id="", base_path="", since=0,
-        binlog_tail=0,
-    )
-    write_file(place, dump(finished))
+    write_file(place, dump(prepared_manifest(load(directory), directory, since_ns)))

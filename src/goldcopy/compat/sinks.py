@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from goldcopy.compat.options.settings import Settings
-from goldcopy.compat.xbstream_main import read_key
+from goldcopy.compat.programs import read_key
 from goldcopy.dialect.peers import Peer
 from goldcopy.errors import GoldcopyError, UsageError
 from goldcopy.formats.xbcrypt import Cipher

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
-from goldcopy.compat.xbstream_main import Parser, dashed, read_key, run
+from goldcopy.compat.programs import Parser, dashed, read_key, run
 from goldcopy.errors import TargetRefused, UsageError
 from goldcopy.formats import xbcrypt
 from goldcopy.image import codecs

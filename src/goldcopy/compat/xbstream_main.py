@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
 
-from goldcopy import __version__, signals
-from goldcopy.errors import GoldcopyError, TargetRefused, UsageError
+from goldcopy import __version__
+from goldcopy.compat.programs import Parser, dashed, read_key, run
+from goldcopy.errors import TargetRefused, UsageError
 from goldcopy.formats import xbcrypt, xbstream
 from goldcopy.image import codecs
 from goldcopy.image.channel import Channel, fifo_sources
@@ -22,13 +21,6 @@ from goldcopy.image.extract import extract
 
 _READ_BYTES = 256 << 10
 _HINT_MODE = "give -c FILE... to pack files, or -x to unpack a stream that comes in on standard input"
-
-
-class Parser(argparse.ArgumentParser):
-    """Ends with status 1, as the originals do."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
 
 
 def _parser(program: str) -> Parser:
@@ -60,13 +52,6 @@ def _add_xtrabackup(p: Parser) -> None:
     p.add_argument("--fifo-dir", default="", metavar="DIR", help="where the named pipes are")
     p.add_argument("--fifo-timeout", type=int, default=60, metavar="SECONDS", help="wait so long for the pipes")
     p.add_argument("-P", "--absolute-names", action="store_true", help="keep absolute names as they are")
-
-
-def dashed(argv: Sequence[str]) -> list[str]:
-    """Arguments with dashes in the names of options, where MySQL's programs take underscores as well."""
-    named = [(a.partition("="), a.startswith("--")) for a in argv]
-    return [name.replace("_", "-") + sep + value if option else name + sep + value
-            for (name, sep, value), option in named]
 
 
 def _options(program: str, argv: Sequence[str]) -> argparse.Namespace:
@@ -135,43 +120,7 @@ def _key(args: argparse.Namespace) -> xbcrypt.Cipher | None:
     return codecs.cipher(algorithm, read_key(args.encrypt_key, args.encrypt_key_file)) if algorithm else None
 
 
-def read_key(text: str | None, path: str | None) -> bytes:
-    """The key from one of the two options. Raises UsageError unless exactly one is given, or it cannot be read."""
-    if (text is None) == (path is None):
-        raise UsageError("the key must be given, by --encrypt-key or by --encrypt-key-file")
-    if text is not None:
-        return text.encode("utf-8", "surrogateescape")
-    assert path is not None
-    try:
-        with open(path, "rb") as f:
-            return f.read()
-    except OSError as e:
-        raise UsageError(f"cannot read the key file {path}: {e.strerror}") from e
-
-
 # -- the programs --------------------------------------------------------------------------------------------------
-
-
-def run(program: str, work: Callable[[], None]) -> int:
-    """Run ``work``; its errors go to stderr. The exit status, 0 or 1, as the peers' programs have it."""
-    # so that what is half-written is removed
-    signals.catch()
-    try:
-        work()
-    except GoldcopyError as e:
-        print(f"{program}: {e.message}", file=sys.stderr)  # noqa: T201
-        if e.hint:
-            print(f"{program}: hint: {e.hint}", file=sys.stderr)  # noqa: T201
-        return 1
-    except KeyboardInterrupt:
-        print(f"{program}: interrupted", file=sys.stderr)  # noqa: T201
-        return 1
-    except OSError as e:
-        gone = "cannot write: the reader of the output is gone"
-        said = gone if e.errno == errno.EPIPE else " ".join(filter(None, (e.filename, e.strerror)))
-        print(f"{program}: {said}", file=sys.stderr)  # noqa: T201
-        return 1
-    return 0
 
 
 def main(argv: Sequence[str] | None = None, program: str = "xbstream") -> int:

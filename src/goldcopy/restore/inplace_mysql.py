@@ -30,7 +30,7 @@ from goldcopy.restore.recovery import (
     window_of,
 )
 from goldcopy.restore.remote import confined
-from goldcopy.restore.sums import resum
+from goldcopy.restore.sums import prepared_manifest
 from goldcopy.restore.xa import rollback_prepared
 from goldcopy.server.binary import home_options
 from goldcopy.server.process import RecoveryRun
@@ -75,8 +75,7 @@ def recover_in_place(directory: str, options: RecoveryOptions, emit: Emit, *, de
     _put_back(directory, binlog)
     if manifest.state != "prepared":
         _remove_other_binlogs(directory, binlog)
-    finished = msgspec.structs.replace(resum(manifest, directory), state="prepared", binlog_tail=0)
-    write_file(os.path.join(directory, MANIFEST_NAME), dump(finished))
+    write_file(os.path.join(directory, MANIFEST_NAME), dump(prepared_manifest(manifest, directory)))
     if os.path.exists(mark):
         os.unlink(mark)
 

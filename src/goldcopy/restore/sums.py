@@ -10,6 +10,7 @@ from typing import IO
 
 import msgspec
 
+from goldcopy.dialect import choose
 from goldcopy.formats import Family
 from goldcopy.formats.chunksum import CHUNK, chunk_sum, decode, encode
 from goldcopy.formats.delta import Meta, render_meta
@@ -53,9 +54,9 @@ def file_sums(path: str) -> tuple[int, str]:
     return size, encode(sums)
 
 
-def resum(manifest: Manifest, directory: str, since_ns: int = 0) -> Manifest:
-    """The manifest of a prepared directory: sizes and sums as the recovered files have them, the redo log that
-    recovery left behind among them.
+def prepared_manifest(manifest: Manifest, directory: str, since_ns: int = 0) -> Manifest:
+    """The manifest of a backup whose directory recovery made a clean data directory, whatever it stood on: sizes and
+    sums as the files have them now, the redo log that recovery left behind among them.
 
     ``since_ns``: when recovery began, nanoseconds since the epoch: what was not written since keeps its sums. 0 = all
     files are read.
@@ -79,7 +80,10 @@ def resum(manifest: Manifest, directory: str, since_ns: int = 0) -> Manifest:
     known = Lookup(spaces, lambda space: space.path), Lookup(plain, lambda entry: entry.path)
     made = (path for path in _files(directory) if not any(path in files for files in known))
     plain.extend([_made_by_recovery(directory, path) for path in made])
-    return msgspec.structs.replace(manifest, spaces=spaces, plain=plain)
+    return msgspec.structs.replace(
+        manifest, state="prepared", kind="full", base_id="", base_path="", since=0, binlog_tail=0, spaces=spaces,
+        plain=plain,
+    )
 
 
 def _sums_now(path: str, size: int, sums: str, since_ns: int) -> tuple[int, str]:
@@ -192,9 +196,8 @@ def page_damages(manifest: Manifest, directory: str, space: Space) -> Iterator[D
     """The pages of a full file whose own checksum is wrong, whatever the manifest says of the file."""
     server = manifest.server
     head = _system_head(manifest, directory) if space.space_id == SYSTEM_SPACE else ""
-    return tablespace_damages(
-        directory, space.path, server.family, head=head, known=space.corrupt, legacy=server.dialect == "mysql-5.6"
-    )
+    legacy = choose(server.version, force=True).legacy_checksums
+    return tablespace_damages(directory, space.path, server.family, head=head, known=space.corrupt, legacy=legacy)
 
 
 def _system_head(manifest: Manifest, directory: str) -> str:

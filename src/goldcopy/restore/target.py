@@ -8,8 +8,6 @@ import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import msgspec
-
 from goldcopy.dialect import choose
 from goldcopy.errors import TargetRefused, UsageError, write_failure
 from goldcopy.events import Emit, Warn
@@ -24,7 +22,7 @@ from goldcopy.restore.outfile import make_dirs, remove_empty
 from goldcopy.restore.recovery import Recovered, RecoveryOptions, recover, window_of
 from goldcopy.restore.redo_files import lay_logs
 from goldcopy.restore.redo_home import bring_logs_home, place_of, redo_home, refuse_taken
-from goldcopy.restore.sums import resum
+from goldcopy.restore.sums import prepared_manifest
 from goldcopy.restore.unfinished import MARK_NAME, Mark, was_cut_off
 from goldcopy.restore.unfinished import refuse as refuse_unfinished
 
@@ -232,10 +230,7 @@ class Target(contextlib.AbstractContextManager["Target"]):
 
     def write_prepared_manifest(self) -> Manifest:
         """The manifest of a directory that is a clean data directory now, its checksums made anew."""
-        manifest = resum(self._image.newest, self._dir)
-        prepared = msgspec.structs.replace(
-            manifest, state="prepared", kind="full", base_id="", base_path="", since=0, binlog_tail=0
-        )
+        prepared = prepared_manifest(self._image.newest, self._dir)
         path = os.path.join(self._dir, MANIFEST_NAME)
         with _writing(path):
             write_file(path, dump(prepared))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 
 import msgspec
+
+from goldcopy.formats.keys.ring import configured_path
 
 # Kept for recovery, for the check of a restore's target, and for people who read a manifest years later
 _KEPT = (
@@ -68,8 +69,6 @@ def _component_paths(*directories: str) -> Iterator[str]:
         for name in ("component_keyring_file.cnf", "component_keyring_encrypted_file.cnf"):
             try:
                 with open(os.path.join(directory, name), "rb") as f:
-                    configuration = json.load(f)
-            except (OSError, ValueError):
+                    yield configured_path(f.read())
+            except OSError:
                 continue
-            if isinstance(configuration, dict):
-                yield str(configuration.get("path") or "")

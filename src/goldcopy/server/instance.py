@@ -100,12 +100,11 @@ class Instance(contextlib.AbstractContextManager["Instance"]):
         """Whether the server runs with InnoDB; without it, files of an earlier time may still be there."""
         return "innodb_page_size" in self.variables
 
-    @property
-    def redo_capacity_bytes(self) -> int:
+    def redo_capacity_bytes(self, session: Session) -> int:
         """How much redo the server keeps before it overwrites: asked now, since it can be changed at run time."""
         variable = self.dialect.redo_capacity_variable
         if variable and self.has_innodb:
-            return int(self.session.value(f"SELECT @@GLOBAL.{variable}"))
+            return int(session.value(f"SELECT @@GLOBAL.{variable}"))
         sizes = [
             os.stat(os.path.join(self.redo_dir, name)).st_size - _LARGEST_LOG_HEADER_BYTES
             for name in os.listdir(self.redo_dir)

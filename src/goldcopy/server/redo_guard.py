@@ -68,8 +68,7 @@ class RedoConsumer(contextlib.AbstractContextManager["RedoConsumer"]):
     def _check(self) -> None:
         try:
             current = self._instance.lsns(self._session)[1]
-            variable = self._instance.dialect.redo_capacity_variable
-            capacity = int(self._session.value(f"SELECT @@GLOBAL.{variable}"))
+            capacity = self._instance.redo_capacity_bytes(self._session)
         except GoldcopyError as e:
             self._let_go(f"the redo consumer's connection failed: {e.message}")
             return

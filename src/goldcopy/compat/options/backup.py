@@ -15,6 +15,9 @@ from goldcopy.compat.options.declare import (
 
 R = Release
 
+BASES = ("incremental-lsn", "incremental-basedir", "incremental-history-name", "incremental-history-uuid")
+"""Each names the base of an increment."""
+
 OPTIONS: tuple[Option, ...] = (
     number(
         "parallel",
