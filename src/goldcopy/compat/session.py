@@ -20,6 +20,8 @@ from goldcopy.server.session import Account, Tls, own_name, usual_socket
 
 _DEFAULT_PORT = 3306
 _CONNECT_TIMEOUT_S = 10.0
+_NEAR = ("127.0.0.1", "::1")
+"""Hosts on the way to which nobody listens, for MariaDB's clients."""
 _TLS_ALWAYS = ("REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY")
 
 
@@ -73,11 +75,14 @@ def _tls(settings: Settings, by_tcp: bool) -> Tls | None:
     unwanted = mode == "DISABLED" or (settings.given("ssl") and not settings.flag("ssl"))
     if unwanted or not (asked or by_tcp):
         return None
-    identity = mode == "VERIFY_IDENTITY" or settings.flag("ssl-verify-server-cert")
+    names_ca = bool(settings.text("ssl-ca") or settings.text("ssl-capath"))
+    near = not by_tcp or (settings.text("host") in _NEAR and not names_ca)
     return Tls(
         required=asked,
-        verify=mode == "VERIFY_CA" or bool(settings.text("ssl-ca") or settings.text("ssl-capath")),
-        identity=identity,
+        verify=mode == "VERIFY_CA" or names_ca,
+        identity=mode == "VERIFY_IDENTITY" or settings.flag("ssl-verify-server-cert"),
+        as_server=settings.face.mariadb and not near and not settings.given("ssl-verify-server-cert"),
+        proof=settings.face.mariadb,
         ca=settings.text("ssl-ca"),
         capath=settings.text("ssl-capath"),
         cert=settings.text("ssl-cert"),

@@ -30,6 +30,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     the ``innodb`` checksum by default. ``remote_files_sql``: lists tablespace files outside the data directory (one
     column, absolute paths), "" where ``.isl`` files tell. ``server_uuid``: the server's data has a uuid of its own.
     ``renames_by_name``: its recovery replays renames of files by name, whatever they have become since.
+    ``signs_certificate``: it proves its certificate to who logs in with a password, and its own clients verify that by
+    default (MDEV-31857).
     ``exact_binary``: only a binary of the very same version may touch the files, since another one upgrades them.
     """
 
@@ -54,6 +56,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     server_uuid: bool = False
     exact_binary: bool = False
     renames_by_name: bool = False
+    signs_certificate: bool = False
 
     def check_redo_layout(self, layout: str) -> None:
         """Raises ServerRefused when the redo log on disk is not one that such a server writes."""

@@ -91,9 +91,11 @@ _MARIADB_118 = Dialect(
     needs=privileges.with_history(privileges.MARIADB_105, privileges.MARIADB_HISTORY),
     recovery=recovery.MARIADB_108,
     binlog_in_innodb=True,
+    signs_certificate=True,
 )
-_MARIADB_114 = replace(_MARIADB_118, name="mariadb-11.4", since=(11, 0), tested=False)
-_MARIADB_1011 = replace(_MARIADB_118, name="mariadb-10.11", since=(10, 11), tested=True)
+_MARIADB_114 = replace(_MARIADB_118, name="mariadb-11.4", since=(11, 4), tested=False)
+_MARIADB_110 = replace(_MARIADB_114, name="mariadb-11.0", since=(11, 0), signs_certificate=False)
+_MARIADB_1011 = replace(_MARIADB_110, name="mariadb-10.11", since=(10, 11), tested=True)
 _MARIADB_108 = replace(
     _MARIADB_1011,
     name="mariadb-10.8",
@@ -130,6 +132,7 @@ ROWS: tuple[Dialect, ...] = (
     _MYSQL_56,
     _MARIADB_118,
     _MARIADB_114,
+    _MARIADB_110,
     _MARIADB_1011,
     _MARIADB_108,
     _MARIADB_106,

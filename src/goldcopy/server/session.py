@@ -41,12 +41,16 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True):
     """TLS as it is asked for; files and directories as OpenSSL takes them, "" = none.
 
     ``required``: no connection without. ``verify``: the certificate must lead to one of our CAs; ``identity``: and
-    name the host. ``versions``: as in --tls-version, comma separated.
+    name the host. ``as_server``: that too, where the server is one whose own clients do so by default; its version is
+    what its greeting says. ``proof``: where no CA is named, a server may prove its certificate by the password instead.
+    ``versions``: as in --tls-version, comma separated.
     """
 
     required: bool = False
     verify: bool = False
     identity: bool = False
+    as_server: bool = False
+    proof: bool = False
     ca: str = ""
     capath: str = ""
     cert: str = ""
@@ -56,14 +60,18 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True):
     crlpath: str = ""
     versions: str = ""
 
-    def context(self) -> ssl.SSLContext:
-        """What the connection is wrapped in. Raises UsageError for files that cannot be used."""
+    def context(self, *, identity: bool | None = None) -> ssl.SSLContext:
+        """What the connection is wrapped in. ``identity``: instead of what was asked for.
+
+        Raises UsageError for files that cannot be used.
+        """
         import ssl
 
+        named = self.identity if identity is None else identity
         try:
             context = ssl.create_default_context(cafile=self.ca or None, capath=self.capath or None)
-            context.check_hostname = self.identity
-            context.verify_mode = ssl.CERT_REQUIRED if self.verify or self.identity else ssl.CERT_NONE
+            context.check_hostname = named
+            context.verify_mode = ssl.CERT_REQUIRED if self.verify or named else ssl.CERT_NONE
             if self.cert:
                 context.load_cert_chain(self.cert, self.key or None)
             if self.cipher:
@@ -274,22 +282,13 @@ def open_session(account: Account) -> Session:
     """Log in. Raises ConnectFailed."""
     import pymysql
 
-    from goldcopy.server.wire import WireConnection
+    from goldcopy.server.wire import Unproven
 
     try:
-        connection = WireConnection(
-            unix_socket=account.socket or None,
-            host=account.host,
-            port=account.port,
-            # as the servers' own clients send them: PyMySQL would make Latin-1 of a password, or fail to
-            user=_as_typed(account.user),
-            password=_as_typed(account.password),
-            charset="utf8mb4",
-            autocommit=True,
-            connect_timeout=max(1, round(account.connect_timeout_s)),
-            server_public_key=account.server_key.encode() or None,
-            ssl=account.tls.context() if account.tls else _ca_only(account),
-        )
+        try:
+            connection = _connect(account, account.tls)
+        except Unproven:
+            connection = _connect(account, msgspec.structs.replace(account.tls or Tls(), identity=True, proof=False))
     except (pymysql.err.Error, OSError, RuntimeError) as e:
         # RuntimeError: PyMySQL lacks a package that an authentication method needs
         raise connect_error(e, account.where, account.user) from e
@@ -301,6 +300,25 @@ def open_session(account: Account) -> Session:
     except BaseException:
         connection.close()
         raise
+
+
+def _connect(account: Account, tls: Tls | None) -> Any:
+    from goldcopy.server.wire import WireConnection
+
+    return WireConnection(
+        unix_socket=account.socket or None,
+        host=account.host,
+        port=account.port,
+        # as the servers' own clients send them: PyMySQL would make Latin-1 of a password, or fail to
+        user=_as_typed(account.user),
+        password=_as_typed(account.password),
+        charset="utf8mb4",
+        autocommit=True,
+        connect_timeout=max(1, round(account.connect_timeout_s)),
+        server_public_key=account.server_key.encode() or None,
+        tls=tls,
+        **({} if tls else {"ssl": _ca_only(account)}),
+    )
 
 
 def _as_typed(text: str) -> bytes:

@@ -9,7 +9,8 @@ from goldcopy.errors import ConnectFailed, GoldcopyError, PrivilegeMissing, Serv
 LOCK_WAIT_TIMEOUT = 1205
 _PASSWORD_EXPIRED, _ACCOUNT_LIMIT = 1820, 1226
 _ACCESS_DENIED = frozenset({1045, 1698, 1396})
-_UNREACHABLE = frozenset({2001, 2002, 2003, 2005, 2006, 2013, 2026})
+_UNREACHABLE = frozenset({2001, 2002, 2003, 2005, 2006, 2013})
+_TLS, _UNVERIFIED = 2026, "CERTIFICATE_VERIFY_FAILED"
 _NOT_LET_IN = frozenset({1040, 1129, 1130, 1203, 1226, 1251, 1524, 2059, 2061, 3118, 3159, 4151})
 _PRIVILEGE = frozenset({1044, 1095, 1142, 1143, 1227, 1370, 1410, 1419, 3530})
 _GONE = frozenset({0, 1053, 1077, 1079, 1152, 1184, 1927, 2006, 2013, 2014, 2055, 3169, 4031})
@@ -69,6 +70,12 @@ def connect_error(error: Exception, where: str, user: str) -> ConnectFailed:
             f"{where} refuses the account {user!r}: {text}",
             hint="give the password in an option file (group [client]), in MYSQL_PWD, or at the prompt "
             "(--ask-password); give the account with --user",
+        )
+    if number == _TLS or _UNVERIFIED in text:
+        return ConnectFailed(
+            f"no safe connection to {where}: {text}",
+            hint="--ssl-ca names the CA of the server's certificate, which must bear the host's name; on the server's"
+            " own machine its unix socket is safe without: --socket",
         )
     if number in _UNREACHABLE or isinstance(error, OSError):
         return ConnectFailed(

@@ -61,6 +61,28 @@ def test_tls_is_asked_for_as_the_servers_clients_do() -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "as_server", "identity"),
+    [
+        (("--host=db1",), True, False),
+        (("--protocol=tcp",), True, False),
+        (("--host=127.0.0.1",), False, False),
+        (("--host=127.0.0.1", "--ssl-ca=/ca"), True, False),
+        (("--host=db1", "--skip-ssl-verify-server-cert", "--ssl-ca=/ca"), False, False),
+        (("--host=db1", "--disable-ssl-verify-server-cert"), False, False),
+        (("--host=127.0.0.1", "--ssl-verify-server-cert"), False, True),
+        (("--socket=/s", "--ssl"), False, False),
+    ],
+)
+def test_mariadbs_certificates_are_verified_unless_the_user_or_the_way_makes_it_needless(
+    words: tuple[str, ...], as_server: bool, identity: bool
+) -> None:
+    tls = account(*words).tls
+    assert tls is not None and (tls.as_server, tls.identity) == (as_server, identity)
+    ours = account(*words, face=XTRABACKUP).tls if words == ("--host=db1",) else None
+    assert ours is None or not (ours.as_server or ours.proof)
+
+
+@pytest.mark.parametrize(
     ("version", "variables", "possible"),
     [
         ("5.6.24-log", {}, False),

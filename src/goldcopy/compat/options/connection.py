@@ -71,7 +71,15 @@ OPTIONS: tuple[Option, ...] = (
     valued("ssl-crlpath", R.XB | R.MB, "Directory of revoked certificates, hashed by openssl rehash."),
     valued("tls-version", R.XB | R.MB, "TLS versions that may be used."),
     ignored(valued("tls-ciphersuites", R.XB8, "All cipher suites of TLS 1.3 are good: none has to be left out.")),
-    flag("ssl-verify-server-cert", R.XB24 | R.MB, "Check that the certificate names the host."),
+    flag(
+        "ssl-verify-server-cert",
+        R.XB24 | R.MB,
+        "Check that the certificate comes from one of our CAs and names the host. Under MariaDB's names, where no CA is"
+        " named, a server of 11.4 and newer may prove its certificate by the password instead; and over TCP to such a"
+        " server this is the default, but not without a CA to 127.0.0.1 and ::1. It is the server's greeting that tells"
+        " its version, so that only who gives this option is safe from somebody in between who claims to be an older"
+        " one.",
+    ),
     refused(valued("ssl-fp", R.MB, _FINGERPRINT)),
     refused(valued("ssl-fplist", R.MB, _FINGERPRINT)),
     one_of(
