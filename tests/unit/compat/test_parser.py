@@ -282,6 +282,11 @@ def test_an_option_without_effect_is_told_in_the_words_that_its_users_search_for
     assert re.search(r"warning: close-files specified; it has no effect here: \w", text)
 
 
+def test_what_only_spares_room_keeps_no_runbook_from_its_backup():
+    (text,) = texts(parse(IBX, ["--compact", "/backups"]))
+    assert "no effect" in text
+
+
 def test_print_param_is_an_option_file_of_what_was_given_under_the_group_asked_for():
     words = "--datadir=/x --innodb-page-size=8k --tmpdir=/t --defaults-group=my2 --innodb-io-capacity=5"
     assert print_param(parse(M, words.split())) == (

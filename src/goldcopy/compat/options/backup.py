@@ -190,13 +190,7 @@ OPTIONS: tuple[Option, ...] = (
         )
     ),
     ignored(valued("log-archive", R.XB24, "Archived redo logs of Percona Server 5.6 are not used.", arg=Arg.OPTIONAL)),
-    refused(
-        flag(
-            "compact",
-            R.PXB,
-            "A backup without its secondary indexes can be rebuilt by XtraBackup 2.x only. Leave the option out.",
-        )
-    ),
+    ignored(flag("compact", R.PXB, "The backup is a whole one: it has its secondary indexes, and room for them.")),
     ignored(flag("rebuild-indexes", R.PXB, "Backups here are never compact: no index has to be rebuilt.")),
     ignored(number("rebuild-threads", R.PXB, "Backups here are never compact: no index has to be rebuilt.", 1)),
     flag("galera-info", R.ALL, "Write the Galera state of the node into the galera_info file."),
