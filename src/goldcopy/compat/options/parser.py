@@ -137,7 +137,7 @@ class _Reader:
         """The result; unknown options are warned of when they are no errors."""
         lenient = self._skips("strict")
         if lenient:
-            self.notes += [Warn("unknown-option", error.message) for error in self.unknown]
+            self.notes += [Warn("unknown-option", f"WARNING: {error.message}") for error in self.unknown]
         self._refuse()
         self._say_what_is_renamed()
         command = " ".join(self.shown).encode(errors="surrogateescape")[:COMMAND_MAX_BYTES].decode(errors="ignore")
