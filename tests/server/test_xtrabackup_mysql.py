@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -292,6 +293,29 @@ def test_the_size_told_is_the_room_that_the_backup_takes(
     assert "Compression ratio: " in log
     ours("xtrabackup", "--decompress", "--remove-original", f"--target-dir={packed}")
     assert sum(f.stat().st_size for f in packed.rglob("*") if f.is_file()) == info.uncompressed_backup_size
+
+
+@pytest.mark.parametrize("server_name", ["mysql-5.6", "mysql-8.0"])
+def test_statistics_tell_every_index_of_a_table_and_its_partitions(
+    server_name: str, make_server: MakeServer, lab_dir: Path
+) -> None:
+    """By the names that the dictionary has, wherever this server keeps it; what was deleted does not count."""
+    source = make_server(server_name)
+    with_rows(source)
+    source.sql("ALTER TABLE d.t ADD KEY by_v (v(20)) PARTITION BY HASH (id) PARTITIONS 2")
+    source.sql("DELETE FROM d.t WHERE id > 400")
+    rows = int(str(source.sql("SELECT COUNT(*) FROM d.t")[0][0]))
+    back_up(source, lab_dir / "backup")
+    source.stop()
+    prepare(source, lab_dir / "backup")
+
+    asked = ("--no-defaults", "--stats", "--tables=^d[.]t$", f"--datadir={lab_dir / 'backup'}")
+    told = ours("xtrabackup", *asked).stdout.decode()
+
+    tables = re.findall(r"table: (\S+), index: (\w+), .*\n(?:.*\n)*?        leaf pages: recs=(\d+)", told)
+    found = {(name.lower(), index) for name, index, _ in tables if name.startswith("d/")}
+    assert found == {(f"d/t#p#p{n}", index) for n in (0, 1) for index in ("PRIMARY", "by_v")}
+    assert sum(int(n) for name, index, n in tables if index == "PRIMARY" and name.startswith("d/")) == rows
 
 
 @pytest.mark.parametrize("server_name", ["mysql-8.0"])

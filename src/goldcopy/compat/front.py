@@ -265,10 +265,11 @@ def _decompress(_program: Program, settings: Settings, log: Log) -> None:
 
 
 def _stats(_program: Program, settings: Settings, log: Log) -> None:
+    from goldcopy.compat.backup import filters_of
     from goldcopy.compat.stats import stats
 
     directory = settings.text("datadir") or target_of(settings)
-    for line in stats(directory):
+    for line in stats(directory, filters_of(settings)):
         print(line)  # noqa: T201
 
 

@@ -304,7 +304,7 @@ def test_statistics_pass_over_what_is_no_tablespace_of_mysql(tmp_path: Path) -> 
     (tmp_path / "d").mkdir()
     for name, content in (("t", page0 + bytes(16384)), ("cut", page0[:40]), ("other", b"\xff" * 16384)):
         (tmp_path / f"d/{name}.ibd").write_bytes(content)
-    cut, other, t, total = stats(str(tmp_path))
+    _, cut, other, t, total = stats(str(tmp_path))
     assert "not one of MySQL's" in cut and "not one of MySQL's" in other
     assert "space id: 5, page size: 16384, pages: 2" in t
     assert total.startswith("tablespaces: 1, pages: 2")

@@ -17,7 +17,7 @@ OPTIONS: tuple[Option, ...] = (
     flag(
         "stats",
         R.XB24 | R.XB80,
-        "Print sizes and page counts of every tablespace of a data directory or a backup.",
+        "Print what the tablespaces of a data directory or a backup hold, and how full the pages of each index are.",
     ),
     flag("print-param", R.XB | R.MB, "Print the server's settings that a restore needs, as an option file."),
     flag("version", R.ALL, "Print name and version, and stop.", short="v"),
