@@ -21,12 +21,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from goldcopy.capture.copier import SpaceCopier
 from goldcopy.capture.copy_space import SpaceJob
 from goldcopy.capture.plain import PlainCopier
 from goldcopy.image.directory import DirectorySink
 from goldcopy.server.files import FileRef, file_ref
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from lab.manifests import manifest  # noqa: E402
 
 _LEFT_OUT = ("ib_logfile", "ibtmp", "ib_buffer_pool", "aria_log", "binlog", "mysqld.", "#")
 
@@ -67,7 +72,7 @@ def copy(datadir: str, target: str, family: str, threads: int) -> None:
             if not is_space(file):
                 plain.copy(file)
         sink.sync()
-        sink.commit(b"bench")
+        sink.commit(manifest())
 
 
 def warm(datadir: str) -> None:

@@ -46,7 +46,6 @@ from goldcopy.image.manifest import (
     Redo,
     Replica,
     Server,
-    dump,
 )
 from goldcopy.image.sink import FileWriter, Sink
 from goldcopy.server.files import FileRef, Listing, list_files
@@ -240,7 +239,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         if finish is not None:
             manifest = finish(manifest)
         self._sink.sync()
-        self._sink.commit(dump(manifest))
+        self._sink.commit(manifest)
         return manifest
 
     # -- how ------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import functools
 import os
 import threading
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 
 from goldcopy.errors import GoldcopyError, TargetRefused, writing
@@ -18,7 +18,7 @@ from goldcopy.formats.delta import Block, DeltaEncoder, Meta, render_meta
 from goldcopy.formats.innodb.page import Geometry
 from goldcopy.formats.packed import Table
 from goldcopy.image import osfile
-from goldcopy.image.manifest import MANIFEST_NAME
+from goldcopy.image.manifest import MANIFEST_NAME, Manifest, dump
 from goldcopy.image.osfile import ALIGN
 from goldcopy.image.sink import Extent, Sizes
 
@@ -361,10 +361,10 @@ class DirectorySink(contextlib.AbstractContextManager["DirectorySink"]):
         with _writing(self.directory):
             osfile.sync_filesystem(self.directory)
 
-    def commit(self, manifest: Iterable[bytes]) -> None:
+    def commit(self, manifest: Manifest) -> None:
         temporary = MANIFEST_NAME + ".tmp"
         out = self.put_file(temporary)
-        for piece in manifest:
+        for piece in dump(manifest):
             out.write(piece)
         out.finish()
         place = self._place(temporary)

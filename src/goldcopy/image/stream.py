@@ -28,7 +28,7 @@ from goldcopy.formats.innodb.page import Geometry
 from goldcopy.formats.packed import Table
 from goldcopy.image.channel import Channel
 from goldcopy.image.codecs import Wrapping
-from goldcopy.image.manifest import MANIFEST_NAME
+from goldcopy.image.manifest import MANIFEST_NAME, Manifest, dump
 from goldcopy.image.sink import Extent, Sizes
 
 CHANGES_NAME = "goldcopy.changes"
@@ -482,11 +482,11 @@ class StreamSink(contextlib.AbstractContextManager["StreamSink"]):
         moved = sorted((sent.stored, sent.path) for sent in self._files if sent.stored != sent.path)
         return ChangeList(removed=tuple(self._removed), renamed=tuple(moved), sized=tuple(self._sized.items()))
 
-    def commit(self, manifest: Iterable[bytes]) -> None:
+    def commit(self, manifest: Manifest) -> None:
         changes = self._change_list()
         if changes != ChangeList():
             self._put_last(CHANGES_NAME, [msgspec.json.encode(changes)])
-        self._put_last(MANIFEST_NAME, manifest)
+        self._put_last(MANIFEST_NAME, dump(manifest))
         self._committed = True
         self.pool.shutdown()
 

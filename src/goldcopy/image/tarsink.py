@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Iterable
 from typing import IO
 
 from goldcopy.errors import GoldcopyError
@@ -19,6 +18,7 @@ from goldcopy.formats.chunksum import CHUNK
 from goldcopy.formats.tarstream import RECORD_BYTES
 from goldcopy.image.channel import Channel
 from goldcopy.image.codecs import Wrapping
+from goldcopy.image.manifest import Manifest
 from goldcopy.image.stream import Entry, Spool, StreamSink
 
 _SPOOL_MEMORY_BYTES = 1 << 20
@@ -154,7 +154,7 @@ class TarSink(StreamSink):
         while self._waiting:
             self._waiting.popleft().pour()
 
-    def commit(self, manifest: Iterable[bytes]) -> None:
+    def commit(self, manifest: Manifest) -> None:
         super().commit(manifest)
         self.send(tarstream.END)
 

@@ -25,11 +25,13 @@ from goldcopy.image.extract import extract
 from goldcopy.image.manifest import MANIFEST_NAME
 from goldcopy.image.stream import CHANGES_NAME, StreamSink
 from goldcopy.image.tarsink import TarSink
+from lab.manifests import manifest, stored
 
 MIB = 1 << 20
 PAGE_0 = bytes(38) + (7).to_bytes(4, "big") + bytes(12) + (0x15).to_bytes(4, "big") + bytes(10)
 GEOMETRY = geometry(PAGE_0, "mariadb")
 KEY = codecs.cipher("AES256", b"k" * 32)
+MANIFEST = manifest()
 KINDS = ["plain", "chunks", "sparse", "zstd", "lz4+aes", "tar", "tar+zstd"]
 
 
@@ -105,10 +107,10 @@ def test_all_kinds_of_files_come_out_as_they_went_in(sent, tmp_path):
         sink.make_dir("db2")
         assert log.finish() == sums(redo)
         sink.sync()
-        sink.commit([b"manifest"])
+        sink.commit(MANIFEST)
     assert sent.files(tmp_path) == {
         "db/t.ibd": space, "ibdata1": small, "goldcopy.redo": redo, "db/t.frm": b"form", "db/empty": b"",
-        "db2/db.opt": b"", MANIFEST_NAME: b"manifest",
+        "db2/db.opt": b"", MANIFEST_NAME: stored(MANIFEST),
     }
 
 
@@ -124,10 +126,10 @@ def test_holes_read_as_zeros(sent, tmp_path):
         plain.write(b"start")
         plain.hole(100000)
         assert plain.finish() == sums(b"start" + bytes(100000))
-        sink.commit([b"m"])
+        sink.commit(MANIFEST)
     if sent.kind == "sparse":
         assert len(sent.out.getvalue()) < MIB
-    assert sent.files(tmp_path) == {"t.ibd": data, "log": b"start" + bytes(100000), MANIFEST_NAME: b"m"}
+    assert sent.files(tmp_path) == {"t.ibd": data, "log": b"start" + bytes(100000), MANIFEST_NAME: stored(MANIFEST)}
 
 
 @pytest.mark.parametrize("left", [2 * MIB + 16384, 2 * MIB, 16384, 0])
@@ -140,7 +142,7 @@ def test_a_tablespace_that_shrank(sent, tmp_path, left):
             out.write_at(at, memoryview(data)[at : min(at + MIB, left)])
         out.write_at(3 * MIB, memoryview(data)[3 * MIB :])
         assert out.finish(left) == sums(data[:left])
-        sink.commit([b"m"])
+        sink.commit(MANIFEST)
     found = sent.files(tmp_path)
     assert found["undo001"][:left] == data[:left]
     if "zstd" not in sent.kind and "aes" not in sent.kind:
@@ -158,7 +160,7 @@ def test_increments_are_those_of_a_directory(sent, tmp_path):
             for at in range(0, len(pages), 64):
                 out.write_pages(numbers[at : at + 64], [memoryview(p) for p in pages[at : at + 64]])
             texts.append(out.finish())
-            target.commit([b"m"])
+            target.commit(MANIFEST)
     assert texts[0] == texts[1]
     assert sent.files(tmp_path / "stream") == tree(tmp_path / "directory")
 
@@ -178,7 +180,7 @@ def test_what_ddl_moved_is_at_its_new_place(sent, tmp_path):
         put_whole(sink, "db/d.ibd", b"D" * 16384)
         with pytest.raises(ValueError, match="taken"):
             sink.rename_space("db/a.ibd", "db/b.ibd")
-        sink.commit([b"m"])
+        sink.commit(MANIFEST)
     found = sent.files(tmp_path)
     assert {n: d[:1] for n, d in found.items() if n.endswith(".ibd")} == {
         "db/a.ibd": b"b", "db/b.ibd": b"a", "db/c.ibd": b"C", "db/new.ibd": b"d", "db/d.ibd": b"D",
@@ -192,8 +194,8 @@ def test_a_file_sent_three_times_is_the_last_one(sent, tmp_path):
         for text in (b"first", b"second", b"third"):
             sink.remove_file("aria_log.1")
             put(sink, "aria_log.1", text * 20000)
-        sink.commit([b"m"])
-    assert sent.files(tmp_path) == {"aria_log.1": b"third" * 20000, MANIFEST_NAME: b"m"}
+        sink.commit(MANIFEST)
+    assert sent.files(tmp_path) == {"aria_log.1": b"third" * 20000, MANIFEST_NAME: stored(MANIFEST)}
 
 
 def test_a_file_begun_anew_is_the_second_one(sent, tmp_path):
@@ -202,8 +204,8 @@ def test_a_file_begun_anew_is_the_second_one(sent, tmp_path):
         out.write(b"x" * 200000)
         out.abort()
         put(sink, "goldcopy.redo", b"y")
-        sink.commit([b"m"])
-    assert sent.files(tmp_path) == {"goldcopy.redo": b"y", MANIFEST_NAME: b"m"}
+        sink.commit(MANIFEST)
+    assert sent.files(tmp_path) == {"goldcopy.redo": b"y", MANIFEST_NAME: stored(MANIFEST)}
 
 
 def test_a_failed_backup_is_an_error_at_the_other_end(sent, tmp_path):
@@ -243,7 +245,7 @@ def test_many_threads_never_tear_a_chunk(sent, tmp_path):
             t.start()
         for t in threads:
             t.join()
-        sink.commit([b"m"])
+        sink.commit(MANIFEST)
     found = sent.files(tmp_path)
     del found[MANIFEST_NAME]
     assert found == files
@@ -254,7 +256,7 @@ def test_what_everybody_must_be_able_to_read_is_never_wrapped():
     with sent.sink as sink:
         put(sink, "xtrabackup_checkpoints", b"1")
         put(sink, "xtrabackup_info", b"1")
-        sink.commit([b"m"])
+        sink.commit(MANIFEST)
     names = [e.path for e in xbstream.Decoder().feed(sent.out.getvalue()) if isinstance(e, xbstream.End)]
     assert names == ["xtrabackup_checkpoints", "xtrabackup_info.lz4.xbcrypt", MANIFEST_NAME]
 
@@ -266,7 +268,7 @@ def test_the_manifest_comes_last_and_a_list_only_when_needed():
             put(sink, "a", b"1")
             if drop:
                 sink.remove_file("a")
-            sink.commit([b"m"])
+            sink.commit(MANIFEST)
         names = [e.path for e in xbstream.Decoder().feed(sent.out.getvalue()) if isinstance(e, xbstream.End)]
         assert names == ["a", *[CHANGES_NAME] * drop, MANIFEST_NAME]
 
@@ -278,10 +280,10 @@ def test_no_chunk_is_larger_than_the_peers_make_them():
         out = sink.put_file("big")
         out.write(bytes(25 << 20))
         out.finish()
-        sink.commit([b"m"])
+        sink.commit(MANIFEST)
     sizes = [len(e.data) for e in xbstream.Decoder().feed(sent.out.getvalue()) if isinstance(e, xbstream.Payload)]
     assert max(sizes) == xbstream.CHUNK_BYTES <= 10 << 20
-    assert sum(sizes) == 16384 + (25 << 20) + 1
+    assert sum(sizes) == 16384 + (25 << 20) + len(stored(MANIFEST))
 
 
 def test_a_reader_that_is_gone_is_said_and_nothing_hangs():
@@ -302,7 +304,7 @@ def test_two_streams_share_the_files(tmp_path):
             put_whole(sink, f"t{i}", noise(16384, i))
         sink.rename_space("t0", "t9")
         sink.rename_space("t1", "t0")
-        sink.commit([b"m"])
+        sink.commit(MANIFEST)
     extract([io.BytesIO(o.getvalue()) for o in outs], str(tmp_path), durable=False)
     assert tree(tmp_path)["t9"] == noise(16384, 0)
     assert tree(tmp_path)["t0"] == noise(16384, 1)

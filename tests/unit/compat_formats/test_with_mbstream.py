@@ -13,6 +13,7 @@ from goldcopy.formats import xbstream
 from goldcopy.image.manifest import MANIFEST_NAME
 from goldcopy.image.stream import StreamSink
 from lab import catalogue
+from lab.manifests import manifest
 
 SERIES = ["mariadb-10.5", "mariadb-10.11", "mariadb-11.8"]
 OURS = [sys.executable, "-c", "import sys; from goldcopy.compat.xbstream_main import mbstream as f; sys.exit(f())"]
@@ -87,7 +88,7 @@ def test_a_backup_of_ours_is_read_by_the_real_one(server_name, real, tmp_path):
         if chunks:
             sink.rename_space("db0/t.ibd", "db1/new.ibd")
             sink.remove_space("db2/t.ibd")
-        sink.commit([b"m"])
+        sink.commit(manifest())
     stream = (tmp_path / "stream").read_bytes()
     found = unpack(real, stream, tmp_path / "out")
     if chunks:

@@ -14,6 +14,7 @@ from goldcopy.formats import chunksum
 from goldcopy.formats.innodb.page import geometry
 from goldcopy.image.directory import DirectorySink
 from goldcopy.image.manifest import MANIFEST_NAME
+from lab.manifests import manifest, stored
 
 MIB = 1 << 20
 PAGE_0 = bytes(38) + (7).to_bytes(4, "big") + bytes(12) + (0x15).to_bytes(4, "big") + bytes(10)
@@ -123,8 +124,8 @@ def test_the_manifest_makes_it_a_backup(tmp_path):
         put(sink, "a", b"x")
         sink.sync()
         assert not Path(sink.directory, MANIFEST_NAME).exists()
-        sink.commit([b"manifest"])
-    assert Path(sink.directory, MANIFEST_NAME).read_bytes() == b"manifest"
+        sink.commit(manifest())
+    assert Path(sink.directory, MANIFEST_NAME).read_bytes() == stored(manifest())
     assert everything_below(tmp_path / "b") == ["a", MANIFEST_NAME]
 
 
