@@ -15,7 +15,7 @@ import pytest
 
 from goldcopy.compat.infofiles import Checkpoints, Info
 from lab import keys
-from lab.fronts import back_up, copied_back, ours, prepare
+from lab.fronts import back_up, copied_back, ours, prepare, prepare_chain
 from lab.server import LabServer
 
 from .conftest import MakeServer, need
@@ -178,16 +178,25 @@ def test_backups_inside_the_data_directory_are_no_databases(make_server: MakeSer
     assert not (two / "two").exists()
 
 
-def test_a_stray_copy_of_a_table_stops_the_backup(make_server: MakeServer, lab_dir: Path) -> None:
-    """Recovery could not tell which file the redo is about."""
+def test_a_file_that_awaits_its_import_is_no_hindrance(make_server: MakeServer, lab_dir: Path) -> None:
+    """It says that it is the table that it was exported from: of the two the server's own is backed up."""
     source = make_server("mysql-9.7")
     with_rows(source)
-    shutil.copy(source.datadir / "d" / "t.ibd", source.datadir / "d" / "t_old.ibd")
+    source.sql("CREATE TABLE d.copy LIKE d.t", "ALTER TABLE d.copy DISCARD TABLESPACE")
+    with source.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("FLUSH TABLES d.t FOR EXPORT")
+        shutil.copy(source.datadir / "d" / "t.ibd", source.datadir / "d" / "copy.ibd")
+    full, increment = lab_dir / "full", lab_dir / "increment"
 
-    fail(source, lab_dir / "backup", "both say that they are tablespace")
+    log = back_up(source, full)
+    source.sql("ALTER TABLE d.copy IMPORT TABLESPACE", "INSERT INTO d.t SELECT NULL, 'later' FROM d.t LIMIT 1")
+    back_up(source, increment, f"--incremental-basedir={full}")
 
-    (source.datadir / "d" / "t_old.ibd").unlink()
-    back_up(source, lab_dir / "backup")
+    assert "d/copy.ibd" in log and "left out" in log
+    sums = checksum(source), checksum(source, "d.copy")
+    source.stop()
+    fresh = copied_back(source, prepare_chain(source, [full, increment]), lab_dir / "fresh")
+    assert (checksum(fresh), checksum(fresh, "d.copy")) == sums
 
 
 def test_a_position_that_a_replica_cannot_know_is_not_written(make_server: MakeServer, lab_dir: Path) -> None:

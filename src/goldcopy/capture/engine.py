@@ -221,6 +221,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         self._copy_binlog_tail()
         self._master_key = self._instance.master_key() if self._instance.dialect.server_uuid else ""
         self._locks.assert_held()
+        self._leave_strays_out()
         self._records = self._spaces.records(spaces)
 
     def release(self) -> None:
@@ -300,6 +301,14 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
     def _warn_dead_links(self, listing: Listing) -> None:
         for path in listing.dead_links:
             self._warn("dead-link", f"{path}: the tablespace that it points to is not there; left out")
+
+    def _leave_strays_out(self) -> None:
+        for stray in self._spaces.leave_strays_out(self._instance.owners, self._sink):
+            self._warn(
+                "stray-file",
+                f"{stray.path}: it says that it is tablespace {stray.space_id}, which the server has in {stray.owner};"
+                " left out: does it await IMPORT TABLESPACE, or was a copy forgotten there?",
+            )
 
     def _copy(self, files: Sequence[FileRef]) -> None:
         rule = self._base.page_rule(always_delta=self._options.always_delta) if self._base is not None else None

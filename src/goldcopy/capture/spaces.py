@@ -7,7 +7,7 @@ inode numbers are reused at once.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from itertools import pairwise
 
 import msgspec
@@ -31,6 +31,14 @@ class Changes(msgspec.Struct, frozen=True):
     fresh: tuple[FileRef, ...]
     renamed: tuple[tuple[str, str], ...]
     gone: tuple[str, ...]
+
+
+class Stray(msgspec.Struct, frozen=True):
+    """A file that says that it is a tablespace which the server has in another file, ``owner``."""
+
+    path: str
+    space_id: int
+    owner: str
 
 
 def table_of(path: str) -> str:
@@ -119,7 +127,7 @@ class CopiedSpaces:
     def records(self, files: Iterable[FileRef]) -> Packed[Space]:
         """The manifest's records, with the names and sizes that the files have now (they may have grown since).
 
-        ``files``: the list of now. The results are used up. Raises ServerRefused when two files are one tablespace.
+        ``files``: the list of now. The results are used up.
         """
         roll = self._held.roll_call()
         records = Packed(Space)
@@ -136,8 +144,33 @@ class CopiedSpaces:
             )
         assert not roll.missing(), "compare has sorted out what is gone"
         self._held = _no_results()
-        _refuse_same_id(records)
         return records
+
+    def leave_strays_out(self, owners: Callable[[Iterable[int]], Mapping[int, str]], sink: Sink) -> list[Stray]:
+        """Of several files that say that they are one tablespace, keep the one that the server has under that id.
+
+        Redo names a tablespace by its id alone, so recovery might write a table's changes into another file: one that
+        awaits an IMPORT, or a forgotten copy. ``owners``: asks the server. Raises ServerRefused when none is its file.
+        """
+        # several files by right; not written yet, so not known
+        ids = sorted(r.space_id for r in self._held if r.space_id not in (SYSTEM_SPACE, UNKNOWN_SPACE))
+        twice = {one for one, other in pairwise(ids) if one == other}
+        if not twice:
+            return []
+        owner = owners(twice)
+        files = [r for r in self._held if r.space_id in twice]
+        for space_id in twice:
+            paths = [r.path for r in files if r.space_id == space_id]
+            if owner.get(space_id) not in paths:
+                raise ServerRefused(
+                    f"{paths[0]} and {paths[1]} both say that they are tablespace {space_id}",
+                    hint="one is a stray copy that belongs to no table: move it out of the data directory",
+                )
+        strays = [r for r in files if r.path != owner[r.space_id]]
+        for result in strays:
+            sink.remove_space(result.path)
+            self._held.discard(result.identity)
+        return [Stray(r.path, r.space_id, owner[r.space_id]) for r in strays]
 
     def __len__(self) -> int:
         return len(self._held)
@@ -145,16 +178,3 @@ class CopiedSpaces:
 
 def _no_results() -> Table[str, SpaceResult]:
     return Table(SpaceResult, lambda result: result.identity)
-
-
-def _refuse_same_id(spaces: Sequence[Space]) -> None:
-    """Redo names a tablespace by its id alone, so recovery might write a table's changes into the other file."""
-    # several files by right; not written yet, so not known
-    ids = sorted(space.space_id for space in spaces if space.space_id not in (SYSTEM_SPACE, UNKNOWN_SPACE))
-    for space_id, other in pairwise(ids):
-        if space_id == other:
-            paths = [space.path for space in spaces if space.space_id == space_id]
-            raise ServerRefused(
-                f"{paths[0]} and {paths[1]} both say that they are tablespace {space_id}",
-                hint="one is a stray copy that belongs to no table: move it out of the data directory",
-            )

@@ -350,8 +350,9 @@ class _Carrier(contextlib.AbstractContextManager["_Carrier"]):
             missing.append(path)
             path = os.path.dirname(path)
         for directory in reversed(missing):
-            os.mkdir(directory, 0o750)
+            # known before it is there: a signal may come at any time
             self._dirs.append(directory)
+            os.mkdir(directory, 0o750)
 
     def carry(self, errand: Errand) -> None:
         self._emit(Note(f"{'Moving' if self._move else 'Copying'} {errand.source} to {errand.target}"))
@@ -376,8 +377,7 @@ class _Carrier(contextlib.AbstractContextManager["_Carrier"]):
     def _copy(self, errand: Errand) -> None:
         source = os.open(errand.source, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            target = os.open(errand.target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
-            self._files.append(errand.target)
+            target = self._create(errand.target)
             try:
                 copy_data(source, target)
                 if self._move:
@@ -388,9 +388,17 @@ class _Carrier(contextlib.AbstractContextManager["_Carrier"]):
         finally:
             os.close(source)
 
+    def _create(self, path: str) -> int:
+        self._files.append(path)
+        try:
+            return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        except OSError:
+            # what may lie there is not ours
+            self._files.remove(path)
+            raise
+
     def _write(self, errand: Errand) -> None:
-        with open(errand.target, "x", encoding="utf-8", errors="surrogateescape") as out:
-            self._files.append(errand.target)
+        with open(self._create(errand.target), "w", encoding="utf-8", errors="surrogateescape") as out:
             out.write(errand.text)
         if self._move:
             self._used_up.append(errand.source)
@@ -410,7 +418,8 @@ class _Carrier(contextlib.AbstractContextManager["_Carrier"]):
             with contextlib.suppress(OSError):
                 os.unlink(path)
         if not self._renamed:
-            self._mark.remove()
             for directory in reversed(self._dirs):
                 with contextlib.suppress(OSError):
                     os.rmdir(directory)
+            with contextlib.suppress(OSError):
+                self._mark.remove()

@@ -28,7 +28,8 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     ``redo_consumer``: the server keeps redo for who registers (formats.md 7). ``binlog_in_innodb``: InnoDB remembers
     the binlog position of its last commit, and tells it when it recovers. ``legacy_checksums``: pages carry
     the ``innodb`` checksum by default. ``remote_files_sql``: lists tablespace files outside the data directory (one
-    column, absolute paths), "" where ``.isl`` files tell. ``server_uuid``: the server's data has a uuid of its own.
+    column, absolute paths), "" where ``.isl`` files tell. ``owners_sql``: lists ids of tablespaces, and their files
+    (``./db/table.ibd``), of those ``{ids}``. ``server_uuid``: the server's data has a uuid of its own.
     ``renames_by_name``: its recovery replays renames of files by name, whatever they have become since.
     ``signs_certificate``: it proves its certificate to who logs in with a password, and its own clients verify that by
     default (MDEV-31857).
@@ -53,6 +54,7 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
     binlog_in_innodb: bool = False
     legacy_checksums: bool = False
     remote_files_sql: str = ""
+    owners_sql: str
     server_uuid: bool = False
     exact_binary: bool = False
     renames_by_name: bool = False

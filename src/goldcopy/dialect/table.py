@@ -19,6 +19,13 @@ _MYSQL_REMOTE = (
     " AND FILE_TYPE <> 'TEMPORARY'"
 )
 
+# an id is text in INNODB_DATAFILES
+_MYSQL_OWNERS = "SELECT SPACE, PATH FROM INFORMATION_SCHEMA.INNODB_DATAFILES WHERE SPACE IN ({ids})"
+_OLD_MYSQL_OWNERS = "SELECT SPACE, PATH FROM INFORMATION_SCHEMA.INNODB_SYS_DATAFILES WHERE SPACE IN ({ids})"
+_MARIADB_OWNERS = (
+    "SELECT SPACE, CONCAT('./', NAME, '.ibd') FROM INFORMATION_SCHEMA.INNODB_SYS_TABLESPACES WHERE SPACE IN ({ids})"
+)
+
 _MYSQL_9 = Dialect(
     name="mysql-9",
     family="mysql",
@@ -36,6 +43,7 @@ _MYSQL_9 = Dialect(
     binlog_tail=True,
     redo_consumer=True,
     remote_files_sql=_MYSQL_REMOTE,
+    owners_sql=_MYSQL_OWNERS,
     server_uuid=True,
     exact_binary=True,
 )
@@ -63,6 +71,7 @@ _MYSQL_57 = replace(
     recovery=recovery.MYSQL_57,
     binlog_in_innodb=True,
     remote_files_sql="",
+    owners_sql=_OLD_MYSQL_OWNERS,
     exact_binary=False,
 )
 _MYSQL_56 = replace(
@@ -92,6 +101,7 @@ _MARIADB_118 = Dialect(
     recovery=recovery.MARIADB_108,
     binlog_in_innodb=True,
     signs_certificate=True,
+    owners_sql=_MARIADB_OWNERS,
 )
 _MARIADB_114 = replace(_MARIADB_118, name="mariadb-11.4", since=(11, 4), tested=False)
 _MARIADB_110 = replace(_MARIADB_114, name="mariadb-11.0", since=(11, 0), signs_certificate=False)

@@ -82,7 +82,12 @@ class Target(contextlib.AbstractContextManager["Target"]):
             self._made_outside = self._missing_outside()
             self._before = set(os.listdir(self._dir)) if self._existed else set()
             os.makedirs(self._dir, mode=0o750, exist_ok=True)
-            self._mark = Mark(self._dir, what)
+            try:
+                self._mark = Mark(self._dir, what)
+            except OSError:
+                if not self._existed:
+                    os.rmdir(self._dir)
+                raise
         return self
 
     def _refuse_foreign(self) -> None:
@@ -166,7 +171,9 @@ class Target(contextlib.AbstractContextManager["Target"]):
         for directory in reversed(self._made_outside):
             with contextlib.suppress(OSError):
                 os.rmdir(directory)
-        self._mark.remove()
+        with contextlib.suppress(OSError):
+            # the disk may be what failed, and another error is on its way
+            self._mark.remove()
         if not self._existed:
             os.rmdir(self._dir)
 

@@ -26,9 +26,15 @@ class Mark:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         self._fd = os.open(MARK_NAME, flags, 0o640, dir_fd=self._directory_fd)
         fcntl.flock(self._fd, fcntl.LOCK_EX)
-        os.write(self._fd, f"{what}, begun {began} UTC\n".encode("utf-8", "surrogateescape"))
-        os.fsync(self._fd)
-        os.fsync(self._directory_fd)
+        try:
+            os.write(self._fd, f"{what}, begun {began} UTC\n".encode("utf-8", "surrogateescape"))
+            os.fsync(self._fd)
+            os.fsync(self._directory_fd)
+        except OSError:
+            # nothing has begun
+            with contextlib.suppress(OSError):
+                self.remove()
+            raise
 
     def remove(self) -> None:
         """After the last file is durable, or all are gone."""

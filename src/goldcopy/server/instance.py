@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from collections.abc import Iterable
 from functools import cached_property
 
 from goldcopy.dialect import Dialect, choose
@@ -172,6 +173,11 @@ class Instance(contextlib.AbstractContextManager["Instance"]):
             "SELECT SPACE, SUM(INDEX_ID), COUNT(*) FROM information_schema.INNODB_INDEXES GROUP BY SPACE"
         )
         return {int(space): int(total) << 32 | int(count) for space, total, count in rows}
+
+    def owners(self, ids: Iterable[int]) -> dict[int, str]:
+        """Of tablespaces with a file of their own below the data directory: id -> path relative to it."""
+        sql = self.dialect.owners_sql.format(ids=", ".join(map(str, ids)))
+        return {int(space): str(path).removeprefix("./") for space, path in self.session.rows(sql)}
 
     @cached_property
     def key_files(self) -> frozenset[str]:

@@ -74,11 +74,22 @@ def test_swapped_tables_change_places():
     assert {(r.path, r.identity) for r in records} == {("db/q.ibd", "a"), ("db/p.ibd", "b")}
 
 
-def test_two_files_of_one_tablespace_stop_the_backup():
+def test_two_files_of_one_tablespace_that_the_server_has_elsewhere_stop_the_backup():
     spaces = CopiedSpaces()
     add(spaces, result("db/t.ibd", "a1"), result("db/stray.ibd", "a2"))
     with pytest.raises(ServerRefused, match="stray.ibd and db/t.ibd|t.ibd and db/stray.ibd"):
-        spaces.records([ref("db/t.ibd", "a1"), ref("db/stray.ibd", "a2")])
+        spaces.leave_strays_out(lambda ids: dict.fromkeys(ids, "db/third.ibd"), Names())
+
+
+def test_of_two_files_of_one_tablespace_the_servers_is_kept():
+    spaces, sink = CopiedSpaces(), Names("db/t.ibd", "db/stray.ibd", "db/u.ibd")
+    add(spaces, result("db/t.ibd", "a1"), result("db/stray.ibd", "a2"), result("db/u.ibd", "b"))
+    [stray] = spaces.leave_strays_out(lambda ids: dict.fromkeys(ids, "db/t.ibd"), sink)
+    assert (stray.path, stray.space_id, stray.owner) == ("db/stray.ibd", ord("a"), "db/t.ibd")
+    assert sink.names == {"db/t.ibd", "db/u.ibd"}
+    now = [ref("db/t.ibd", "a1"), ref("db/stray.ibd", "a2"), ref("db/u.ibd", "b")]
+    assert [r.path for r in spaces.records(now)] == ["db/t.ibd", "db/u.ibd"]
+    assert spaces.leave_strays_out(lambda ids: {}, sink) == []
 
 
 def test_dropped_and_made_anew_under_the_same_name_is_another_table():

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -170,6 +171,30 @@ def test_a_signal_ends_the_copy_of_a_large_file(tmp_path: Path, monkeypatch: pyt
         copy_back(CopyBackRequest(target_dir=str(home), datadir=str(tmp_path / "data")), silent)
     assert len(copied) < 3
     assert names(tmp_path / "data") == set()
+
+
+@pytest.mark.parametrize("call", ["mkdir", "open", "fsync"])
+def test_a_signal_right_after_something_was_made_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    home = backup(tmp_path, ibdata1="system")
+    data = tmp_path / "data"
+    data.mkdir()
+    real = getattr(os, call)
+
+    def interrupted(what: object, *args: Any, **more: Any) -> Any:
+        done = real(what, *args, **more)
+        if call == "fsync":
+            raise OSError(errno.EIO, "the disk is broken")
+        if str(what).startswith(f"{data}/"):
+            raise KeyboardInterrupt
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, interrupted)
+        with pytest.raises((KeyboardInterrupt, OSError)):
+            copy_back(CopyBackRequest(target_dir=str(home), datadir=str(data)), silent)
+    assert not list(data.iterdir())
 
 
 def test_a_move_to_a_full_file_system_leaves_all_in_the_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
