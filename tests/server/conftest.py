@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from lab import catalogue, fetch
+from lab.failures import processes_about
 from lab.server import LabServer, kill_all, scratch
 
 _NAMES = {server.name for server in catalogue.SERVERS}
@@ -29,15 +31,44 @@ def _server_of(item: pytest.Item) -> str:
     return next((value for value in values if isinstance(value, str) and value in _NAMES), "any")
 
 
+@contextmanager
+def folder_of_its_own() -> Iterator[Path]:
+    """A folder on a real file system, gone afterwards unless ``GOLDCOPY_KEEP`` is set."""
+    folder = scratch()
+    yield folder
+    if not os.environ.get("GOLDCOPY_KEEP"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def shared_server(name: str, *statements: str) -> Iterator[LabServer]:
+    """A running server for all tests of a module, with what the statements make in it."""
+    need(name)
+    with folder_of_its_own() as folder:
+        with LabServer(name, folder / "source").create().start() as server:
+            server.sql(*statements)
+            yield server
+        kill_all()
+
+
 @pytest.fixture
 def lab_dir(request: pytest.FixtureRequest) -> Iterator[Path]:
     """A folder for this test on a real file system; kept when ``GOLDCOPY_KEEP`` is set. Its servers are killed."""
-    folder = scratch()
-    print(f"data of this test: {folder}")
-    yield folder
-    kill_all()
-    if not os.environ.get("GOLDCOPY_KEEP"):
-        shutil.rmtree(folder, ignore_errors=True)
+    with folder_of_its_own() as folder:
+        print(f"data of this test: {folder}")
+        yield folder
+        kill_all()
+
+
+@pytest.fixture
+def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for one test beside a shared server; its temporary files go into it, too: none may stay, no process."""
+    with folder_of_its_own() as folder:
+        (folder / "tmp").mkdir()
+        monkeypatch.setenv("TMPDIR", str(folder / "tmp"))
+        yield folder
+        assert not os.listdir(folder / "tmp")
+        assert not processes_about(str(folder))
 
 
 def need(name: str) -> None:

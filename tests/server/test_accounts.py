@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -14,38 +13,30 @@ import pymysql
 import pytest
 
 from lab import program
-from lab.failures import Running, fails, no_backup, processes_about, unhurt, well_said
-from lab.server import LabServer, kill_all, scratch
+from lab.failures import Running, fails, no_backup, unhurt, well_said
+from lab.server import LabServer
 
-from .conftest import need
+from .conftest import shared_server
 
 USER = "keeper"
 
 
 @pytest.fixture(scope="module", params=["mariadb-11.8", "mysql-9.7"])
 def source(request: pytest.FixtureRequest) -> Iterator[LabServer]:
-    need(request.param)
-    folder = scratch()
-    with LabServer(request.param, folder / "source").create().start() as server:
-        server.sql(
-            "CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY AUTO_INCREMENT, b LONGTEXT)",
-            "INSERT INTO d.t (b) SELECT REPEAT('goldcopy', 1000) FROM mysql.help_topic LIMIT 700",
-            "CREATE TABLE d.m (a INT, b LONGBLOB) ENGINE=MyISAM", "INSERT INTO d.m VALUES (0, REPEAT('m', 36000000))",
-        )
+    with shared_server(
+        request.param, "CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY AUTO_INCREMENT, b LONGTEXT)",
+        "INSERT INTO d.t (b) SELECT REPEAT('goldcopy', 1000) FROM mysql.help_topic LIMIT 700",
+        "CREATE TABLE d.m (a INT, b LONGBLOB) ENGINE=MyISAM", "INSERT INTO d.m VALUES (0, REPEAT('m', 36000000))",
+    ) as server:
         yield server
-    kill_all()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
-def place(source: LabServer) -> Iterator[Path]:
+def place(source: LabServer, place: Path) -> Iterator[Path]:
     """A folder for one test, and the account anew."""
-    folder = scratch()
     source.sql(f"CREATE USER {USER}@localhost IDENTIFIED BY ''", f"GRANT ALL ON *.* TO {USER}@localhost")
-    yield folder
+    yield place
     source.sql(f"DROP USER {USER}@localhost")
-    assert not processes_about(str(folder))
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def arguments(server: LabServer, to: Path, *extra: str) -> list[str]:

@@ -33,9 +33,9 @@ from lab.failures import (
     well_said,
 )
 from lab.keys import ring_for
-from lab.server import LabServer, kill_all, scratch
+from lab.server import LabServer
 
-from .conftest import need
+from .conftest import folder_of_its_own, need, shared_server
 
 SEED = 20261125
 FAMILIES = ["mariadb-11.8", "mysql-9.7"]
@@ -43,50 +43,33 @@ SECRET = "s3cret-Pa55phrase"
 
 
 def _server(name: str):
-    need(name)
-    folder = scratch()
-    with LabServer(name, folder / "source").create().start() as server:
-        server.sql(
-            "CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY AUTO_INCREMENT, b LONGTEXT)",
-            "INSERT INTO d.t (b) SELECT REPEAT('goldcopy', 1000) FROM mysql.help_topic LIMIT 400",
-            "CREATE TABLE d.m (a INT) ENGINE=MyISAM", "INSERT INTO d.m VALUES (7)",
-        )
-        yield server
-    kill_all()
-    shutil.rmtree(folder, ignore_errors=True)
+    return shared_server(
+        name, "CREATE DATABASE d", "CREATE TABLE d.t (a INT PRIMARY KEY AUTO_INCREMENT, b LONGTEXT)",
+        "INSERT INTO d.t (b) SELECT REPEAT('goldcopy', 1000) FROM mysql.help_topic LIMIT 400",
+        "CREATE TABLE d.m (a INT) ENGINE=MyISAM", "INSERT INTO d.m VALUES (7)",
+    )
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def source(request):
     """A server that is not harmed by the tests that share it."""
-    yield from _server(request.param)
+    with _server(request.param) as server:
+        yield server
 
 
 @pytest.fixture(scope="module", params=["mariadb-10.11", "mysql-8.0"])
 def mortal(request):
     """A server that tests may stop, kill and damage; each leaves it running."""
-    yield from _server(request.param)
-
-
-@pytest.fixture
-def place(monkeypatch):
-    """A folder for one test, whose temporary files go into it, too: none may stay."""
-    folder = scratch()
-    (folder / "tmp").mkdir()
-    monkeypatch.setenv("TMPDIR", str(folder / "tmp"))
-    yield folder
-    assert not os.listdir(folder / "tmp")
-    assert not processes_about(str(folder))
-    shutil.rmtree(folder, ignore_errors=True)
+    with _server(request.param) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
 def full(source):
     """A backup of ``source`` that no test changes."""
-    folder = scratch()
-    program.backup(source, folder / "full")
-    yield folder / "full"
-    shutil.rmtree(folder, ignore_errors=True)
+    with folder_of_its_own() as folder:
+        program.backup(source, folder / "full")
+        yield folder / "full"
 
 
 def backup_fails(server: LabServer, to: Path, status: int, *extra: str, hint: str = "") -> str:

@@ -25,9 +25,9 @@ from lab.failures import (
     unhurt,
     well_said,
 )
-from lab.server import LabServer, kill_all, scratch
+from lab.server import LabServer
 
-from .conftest import need
+from .conftest import folder_of_its_own, shared_server
 
 SEED = 20261125
 SOFT = (signal.SIGINT, signal.SIGTERM)
@@ -35,29 +35,12 @@ SOFT = (signal.SIGINT, signal.SIGTERM)
 
 @pytest.fixture(scope="module", params=["mariadb-11.8", "mysql-9.7"])
 def source(request):
-    need(request.param)
-    folder = scratch()
-    with LabServer(request.param, folder / "source").create().start() as server:
-        server.sql(
-            "CREATE DATABASE d", "CREATE TABLE d.m (a INT) ENGINE=MyISAM", "INSERT INTO d.m VALUES (0)",
-            "CREATE TABLE d.t (a INT PRIMARY KEY AUTO_INCREMENT, b LONGTEXT)",
-            "INSERT INTO d.t (b) SELECT REPEAT('goldcopy', 1000) FROM mysql.help_topic LIMIT 700",
-        )
+    with shared_server(
+        request.param, "CREATE DATABASE d", "CREATE TABLE d.m (a INT) ENGINE=MyISAM", "INSERT INTO d.m VALUES (0)",
+        "CREATE TABLE d.t (a INT PRIMARY KEY AUTO_INCREMENT, b LONGTEXT)",
+        "INSERT INTO d.t (b) SELECT REPEAT('goldcopy', 1000) FROM mysql.help_topic LIMIT 700",
+    ) as server:
         yield server
-    kill_all()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def place(source, monkeypatch):
-    """A folder for one test, whose temporary files go into it, too: none may stay."""
-    folder = scratch()
-    (folder / "tmp").mkdir()
-    monkeypatch.setenv("TMPDIR", str(folder / "tmp"))
-    yield folder
-    assert not os.listdir(folder / "tmp")
-    assert not processes_about(str(folder))
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def finished_or_gone(run: Running, target: Path) -> bool:
@@ -175,10 +158,9 @@ def test_killed_at_any_moment_leaves_no_lock_and_no_backup(source: LabServer, pl
 # ------------------------------------------------------------------ restore and prepare
 @pytest.fixture(scope="module")
 def taken(source):
-    folder = scratch()
-    program.backup(source, folder / "b")
-    yield folder / "b"
-    shutil.rmtree(folder, ignore_errors=True)
+    with folder_of_its_own() as folder:
+        program.backup(source, folder / "b")
+        yield folder / "b"
 
 
 @pytest.mark.parametrize(("phase", "found_empty"), [("restore", True), ("recover", False)])

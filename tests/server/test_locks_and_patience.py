@@ -23,7 +23,7 @@ from lab.failures import (
 )
 from lab.server import LabServer, kill_all, replicate, scratch, wait_caught_up
 
-from .conftest import need
+from .conftest import need, shared_server
 
 FAMILIES = ["mariadb-10.11", "mysql-9.7"]
 # keeps BACKUP STAGE FLUSH and FLUSH TABLES WITH READ LOCK from being given
@@ -33,23 +33,11 @@ IN_TIME_S = 10.0
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def source(request):
-    need(request.param)
-    folder = scratch()
-    with LabServer(request.param, folder / "source").create().start() as server:
-        server.sql(
-            "CREATE DATABASE d", "CREATE TABLE d.m (a INT) ENGINE=MyISAM", "INSERT INTO d.m VALUES (0)",
-            "CREATE TABLE d.t (a INT PRIMARY KEY, b INT)", "INSERT INTO d.t VALUES (1, 1)",
-        )
+    with shared_server(
+        request.param, "CREATE DATABASE d", "CREATE TABLE d.m (a INT) ENGINE=MyISAM", "INSERT INTO d.m VALUES (0)",
+        "CREATE TABLE d.t (a INT PRIMARY KEY, b INT)", "INSERT INTO d.t VALUES (1, 1)",
+    ) as server:
         yield server
-    kill_all()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def place():
-    folder = scratch()
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def in_time(started: float) -> None:
