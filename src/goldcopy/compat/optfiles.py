@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from goldcopy.compat.options import options_of
 from goldcopy.compat.options.declare import Face
@@ -93,12 +93,15 @@ def groups(face: Face, series: str = "", server_group: str = "mysqld") -> tuple[
 def load(face: Face, args: Sequence[str], environ: Mapping[str, str], series: str = "") -> Loaded:
     """Read the option files that belong to a command line.
 
-    Raises OptionError for a file that was named and cannot be read, or a file that is no option file; and, as
-    mariadb-backup does, for --no-defaults beside a file that was named.
+    Raises OptionError for a file that was named and cannot be read, or a file that is no option file; and for
+    --no-defaults beside a file that was named: mariadb-backup does so, XtraBackup only where --no-defaults is first.
+    Behind the file it means nothing to XtraBackup, and the file counts.
     """
     first = leading(args)
-    if face.mariadb and first.no_defaults and (first.defaults_file or first.extra_file):
-        raise OptionError("--no-defaults reads no option file: it cannot stand beside one that is named")
+    if first.no_defaults and (first.defaults_file or first.extra_file):
+        if face.mariadb or args[0] == "--no-defaults":
+            raise OptionError("--no-defaults reads no option file: it cannot stand beside one that is named")
+        first = replace(first, no_defaults=False)
     server_group = _server_group(first.args)
     names = groups(face, series, server_group)
     suffix = first.suffix or environ.get("MYSQL_GROUP_SUFFIX", "")

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from goldcopy.compat.filters import Filters
+from goldcopy.compat.infofiles import Checkpoints
+from goldcopy.compat.peerdir import find_file, read_text
 from goldcopy.errors import UsageError
 from goldcopy.formats import Family
 from goldcopy.formats.innodb import btree
@@ -64,10 +66,12 @@ class _Space:
 def stats(directory: str, filters: Filters | None = None) -> Iterator[str]:
     """Lines for each tablespace: name, id, page size, pages, bytes on disk; its indexes, level by level; a total.
 
-    ``filters``: of which tables indexes are told. Raises UsageError when there is no such directory.
+    ``filters``: of which tables indexes are told. Raises UsageError when there is no such directory, or a backup lies
+    there whose pages are still of different moments.
     """
     if not os.path.isdir(directory):
         raise UsageError(f"there is no directory {directory}", hint="--datadir or --target-dir names one")
+    _refuse_unprepared(directory)
     filters = filters or Filters()
     yield "<INDEX STATISTICS>"
     files = pages = size = 0
@@ -85,6 +89,18 @@ def stats(directory: str, filters: Filters | None = None) -> Iterator[str]:
             files, pages, size = files + 1, pages + space.pages, size + space.disk_bytes
             yield from _told(space, known, filters)
     yield f"tablespaces: {files}, pages: {pages}, bytes on disk: {size}"
+
+
+def _refuse_unprepared(directory: str) -> None:
+    name = find_file(directory, "checkpoints")
+    if not name:
+        return
+    kind = Checkpoints.parse(read_text(os.path.join(directory, name))).backup_type
+    if kind != "full-prepared":
+        raise UsageError(
+            f"Cannot find log file ib_logfile0: {directory} is a backup that was not prepared to the end ({kind})",
+            hint="--prepare without --apply-log-only makes what can be counted",
+        )
 
 
 def _spaces(directory: str) -> Iterator[str]:

@@ -102,6 +102,14 @@ def test_a_named_option_file_is_never_silently_unread(cnf, args):
         load(Face.MARIABACKUP, [a.format(named) for a in args], {})
 
 
+def test_xtrabackup_reads_the_file_that_is_named_before_no_defaults(cnf):
+    path = cnf("[client]\nuser=named\n")
+    named = f"--defaults-file={path}"
+    assert lines(load(Face.XTRABACKUP, [named, "--no-defaults", "--backup"], {}).options) == ["--user=named"]
+    with pytest.raises(OptionError, match="--no-defaults reads no option file"):
+        load(Face.XTRABACKUP, ["--no-defaults", named, "--backup"], {})
+
+
 def test_only_the_named_file_is_read(cnf, tmp_path):
     cnf("[client]\nuser=home\n", ".my.cnf")
     named = cnf("[client]\nuser=named\n", "named.cnf")

@@ -1,5 +1,6 @@
 """--stats on files that real servers wrote: 60 rows in two leaves under a root, and what became of deleted pages."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from golden import load
 
 from goldcopy.compat.filters import Filters, expressions
 from goldcopy.compat.stats import stats
+from goldcopy.errors import UsageError
 
 TWO_LEAVES = [
     "  real statistics:",
@@ -58,6 +60,14 @@ def test_compressed_pages_show_what_they_hold_unpacked(tmp_path: Path) -> None:
 
 def test_what_cannot_be_looked_into_is_told(tmp_path: Path) -> None:
     assert "were not looked into: 6" in lines(tmp_path, load("mysql-zlib"))[2]
+
+
+@pytest.mark.parametrize(("kind", "whole"), [("log-applied", False), ("full-backuped", False), ("full-prepared", True)])
+def test_a_backup_is_looked_into_when_it_is_prepared(tmp_path: Path, kind: str, whole: bool) -> None:
+    text = f"backup_type = {kind}\nfrom_lsn = 0\nto_lsn = 1\nlast_lsn = 1\n"
+    (tmp_path / "xtrabackup_checkpoints").write_text(text)
+    with nullcontext() if whole else pytest.raises(UsageError, match="Cannot find log file"):
+        assert lines(tmp_path, load("mysql-innodb"))
 
 
 @pytest.mark.parametrize(("expression", "told"), [("^g.t$", True), ("^g.other$", False)])
