@@ -100,14 +100,14 @@ def _run(program: Program, log: Log) -> int:
         _print_version(program)
         return 0
     if settings.flag("help"):
-        return _print_usage(program, 0)
+        return _print_usage(program, settings, 0)
     for text in () if program.face.mariadb else settings.recognized():
         log.note(text)
     settings.refuse_unknown()
     modes = modes_of(settings)
     _refuse_two(settings, modes)
     if not modes:
-        return _print_usage(program, 1)
+        return _print_usage(program, settings, 1)
     if settings.on_command_line("check-tables") and modes[0] != "prepare":
         raise OptionError("--check-tables is only valid with --prepare")
     log.verbose = settings.flag("verbose")
@@ -182,10 +182,10 @@ def _print_version(program: Program) -> None:
         print(version_line(program), file=sys.stderr)  # noqa: T201
 
 
-def _print_usage(program: Program, status: int) -> int:
+def _print_usage(program: Program, settings: Settings, status: int) -> int:
     from goldcopy.compat.options.usage import usage
 
-    print(usage(program.face, program.name))  # noqa: T201
+    print(usage(settings, program.name))  # noqa: T201
     return status
 
 

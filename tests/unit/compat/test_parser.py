@@ -309,9 +309,18 @@ def test_what_is_no_number_has_no_maximum():
 
 @pytest.mark.parametrize("face", list(Face))
 def test_help_names_every_option_of_the_program_and_says_what_has_no_effect(face):
-    text = usage(face, "PROGRAM")
+    text = usage(parse(face, []), "PROGRAM")
     assert text.startswith("Usage: PROGRAM ")
     for option in options_of(face):
         assert f"--{option.name}" in text
     assert "(no effect)" in text
     assert max(map(len, text.splitlines())) <= 110
+
+
+def test_help_tells_what_is_in_force_once_the_option_files_are_read():
+    files = [line("parallel", "7", "xtrabackup"), line("password", "geheim", "client")]
+    text = usage(parse(X, ["--skip-check-privileges"], files), "PROGRAM")
+    shown = dict(row.split(None, 1) for row in text.partition("Value (after reading options)")[2].splitlines() if row)
+    assert (shown["parallel"], shown["check-privileges"], shown["binlog-info"]) == ("7", "FALSE", "auto")
+    assert (shown["password"], shown["user"]) == ("*", "(No default value)")
+    assert "geheim" not in text
