@@ -10,11 +10,12 @@ a live server may be at work: a file that is not there now may be there in a mom
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from goldcopy.errors import Unsupported
@@ -134,10 +135,36 @@ def _made(parent: str) -> Iterator[None]:
             f"tables of the backup belong to {parent}, which cannot be made for the recovering server: {e.strerror}",
             hint="prepare it as a user who may write there",
         ) from e
+    with _shared(parent) as is_last:
+        try:
+            yield
+        finally:
+            if is_last():
+                _remove_dirs(made)
+
+
+@contextlib.contextmanager
+def _shared(directory: str) -> Iterator[Callable[[], bool]]:
+    """Other recoveries may need the same directory at the same time, and with it the kernel would take away what they
+    have mounted there. Yields a question: is nobody else at it any more?"""
     try:
-        yield
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        yield lambda: True  # not made by us
+        return
+
+    def is_last() -> bool:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        yield is_last
     finally:
-        _remove_dirs(made)
+        os.close(fd)
 
 
 def _remove_dirs(made: list[str]) -> None:
