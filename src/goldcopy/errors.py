@@ -31,7 +31,7 @@ _NO_DIRECTORY = frozenset({errno.ELOOP, errno.ENOTDIR})
 
 
 class GoldcopyError(Exception):
-    """A failure with a message for people, a stable ``code`` for machines and, where we know one, a ``hint``."""
+    """Any other failure. All have a message for people, a stable ``code`` for machines and, mostly, a ``hint``."""
 
     code = "error"
     exit_status = 1

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from goldcopy.cli import reference
 from goldcopy.cli.main import COMMANDS, LazyGroup
+from goldcopy.dialect import choose
 from goldcopy.options import Connection, meta
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "reference"
@@ -42,6 +43,19 @@ def test_help_alone_names_every_option(name):
         about = meta(field)
         wanted = about.metavar if about.positional else "--" + field.name.strip("_").replace("_", "-")
         assert wanted in out
+
+
+@pytest.mark.parametrize(
+    ("row", "version"), [("MariaDB", "11.8.9-MariaDB"), ("MySQL 8.0 and later", "9.7.0"), ("MySQL 5.6, 5.7", "5.7.44")]
+)
+def test_the_privileges_in_the_manual_are_those_that_are_asked_for(row, version):
+    how_to = (DOCS.parent / "how-to" / "backup-and-restore.md").read_text()
+    listed = next(line for line in how_to.splitlines() if line.startswith(f"| {row} |"))
+    always, _, replicas = listed.partition("on replicas")
+    for need in choose(version).needs:
+        where = {"backup": always, "binlog": always, "replica-position": replicas}.get(need.feature, listed)
+        if need.feature not in ("kill", "history", "locks-of-others", "replica"):
+            assert need.any_of[0] in where, need
 
 
 def test_a_password_is_no_option():

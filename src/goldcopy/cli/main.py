@@ -7,7 +7,7 @@ import importlib
 import json
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -18,16 +18,26 @@ from goldcopy.startup import importing, occupy_streams
 if TYPE_CHECKING:
     from goldcopy.cli.render import Renderer
 
-# name -> (module, dataclass, one line for the list, does it connect to a server)
-COMMANDS: dict[str, tuple[str, str, str, bool]] = {
-    "backup": ("backup", "Backup", "take a hot backup, full or incremental, of a running server", True),
-    "restore": ("restore", "Restore", "make a data directory of a backup, increments included", False),
-    "prepare": ("prepare", "Prepare", "turn a backup directory into a clean data directory", False),
-    "check": ("check", "Check", "read a backup whole and find every changed bit", False),
-    "install-names": (
-        "install_names", "InstallNames", "put the names xtrabackup, mariadb-backup... where you want them", False,
+
+class Entry(NamedTuple):
+    """A command in the list. ``connects``: to a server. ``answers``: what it returns is shown, it tells no events."""
+
+    module: str
+    declaration: str
+    summary: str
+    connects: bool = False
+    answers: bool = False
+
+
+COMMANDS: dict[str, Entry] = {
+    "backup": Entry("backup", "Backup", "take a hot backup, full or incremental, of a running server", connects=True),
+    "restore": Entry("restore", "Restore", "make a data directory of a backup, increments included"),
+    "prepare": Entry("prepare", "Prepare", "turn a backup directory into a clean data directory"),
+    "check": Entry("check", "Check", "read a backup whole and find every changed bit"),
+    "install-names": Entry(
+        "install_names", "InstallNames", "put the names xtrabackup, mariadb-backup... where you want them"
     ),
-    "info": ("info", "Info", "show what a backup is", False),
+    "info": Entry("info", "Info", "show what a backup is", answers=True),
 }
 
 
@@ -45,18 +55,18 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of ``--help``, without importing the commands."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, about[2]) for name, about in COMMANDS.items()])
+            formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
 
 
 def _build(name: str) -> click.Command:
     from goldcopy.cli.build import help_text, parameters
     from goldcopy.options import Connection
 
-    module_name, class_name, _, connects = COMMANDS[name]
+    entry = COMMANDS[name]
     with importing():
-        module = importlib.import_module(f"goldcopy.commands.{module_name}")
-    declaration = getattr(module, class_name)
-    params = parameters(declaration, Connection) if connects else parameters(declaration)
+        module = importlib.import_module(f"goldcopy.commands.{entry.module}")
+    declaration = getattr(module, entry.declaration)
+    params = parameters(declaration, Connection) if entry.connects else parameters(declaration)
     params += [
         click.Option(["--json", "as_json"], is_flag=True, help="events (or the answer) as JSON lines on stdout"),
         click.Option(["--quiet", "-q"], is_flag=True, help="only warnings and errors"),
@@ -64,7 +74,7 @@ def _build(name: str) -> click.Command:
     ]
 
     def callback(**values: Any) -> None:
-        sys.exit(_execute(module, declaration, connects, values))
+        sys.exit(_execute(entry, module, declaration, values))
 
     return click.Command(
         name, params=params, callback=callback, help=help_text(declaration),
@@ -72,7 +82,7 @@ def _build(name: str) -> click.Command:
     )
 
 
-def _execute(module: Any, declaration: type, connects: bool, values: dict[str, Any]) -> int:
+def _execute(entry: Entry, module: Any, declaration: type, values: dict[str, Any]) -> int:
     """Run one command under a renderer. Returns the exit status."""
     from goldcopy import signals
     from goldcopy.cli.build import take
@@ -83,9 +93,9 @@ def _execute(module: Any, declaration: type, connects: bool, values: dict[str, A
     signals.catch()
     try:
         command = take(declaration, values)
-        if connects:
+        if entry.connects:
             module.run(command, _connection(values), renderer)
-        elif declaration.__name__ == "Info":
+        elif entry.answers:
             _show(module.run(command), as_json)
         else:
             module.run(command, renderer)
@@ -144,7 +154,7 @@ def _show(info: Any, as_json: bool) -> None:
 def _group() -> click.Group:
     group = LazyGroup(
         name="goldcopy",
-        help="Hot backup, point-in-time recovery and instant clones for MySQL and MariaDB.",
+        help="Hot physical backup and restore for MySQL and MariaDB.",
         context_settings={"help_option_names": ["--help"], "max_content_width": 110},
         no_args_is_help=True,
     )

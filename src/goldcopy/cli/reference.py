@@ -32,10 +32,10 @@ def exit_statuses() -> str:
 def commands() -> str:
     """docs/reference/commands.md."""
     lines = ["# Commands", "", "Rendered from the declarations in `goldcopy/commands`; `--help` shows the same.", ""]
-    for name, (module, declared, _, connects) in COMMANDS.items():
-        declaration = getattr(importlib.import_module(f"goldcopy.commands.{module}"), declared)
+    for name, entry in COMMANDS.items():
+        declaration = getattr(importlib.import_module(f"goldcopy.commands.{entry.module}"), entry.declaration)
         lines += [f"## goldcopy {name}", "", help_text(declaration).replace("\n    ", "\n"), "", *_options(declaration)]
-        if connects:
+        if entry.connects:
             lines += ["And how to reach the server:", "", *_options(Connection)]
     return "\n".join(lines).rstrip() + "\n"
 

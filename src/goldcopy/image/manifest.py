@@ -287,12 +287,15 @@ def load(directory: str) -> Manifest:
 
     Raises BackupInvalid when there is none, when it is damaged, or of a version that is not known.
     """
+    if not os.path.isdir(directory):
+        raise BackupInvalid(f"there is no directory {directory}", hint="name the directory of a backup")
     try:
         file = _File(os.path.join(directory, MANIFEST_NAME))
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         raise BackupInvalid(
             f"{directory}: no complete backup here ({MANIFEST_NAME} is missing)",
-            hint="a backup that was interrupted has no manifest and cannot be used: take it again",
+            hint="a backup that was interrupted has no manifest and cannot be used: take it again; that of another"
+            " program is for its commands' names: xtrabackup, mariabackup",
         ) from None
     if file.read(0, min(len(_FIRST_LINE), file.size)) != _FIRST_LINE:
         raise BackupInvalid(

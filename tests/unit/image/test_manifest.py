@@ -88,7 +88,11 @@ def test_a_manifest_of_another_version_is_refused(tmp_path, first):
 
 def test_a_directory_without_a_manifest_is_no_backup(tmp_path):
     with pytest.raises(BackupInvalid, match="no complete backup"):
-        load(str(tmp_path / "none"))
+        load(str(tmp_path))
+    (tmp_path / "file").touch()
+    for name in ("none", "file"):
+        with pytest.raises(BackupInvalid, match="there is no directory"):
+            load(str(tmp_path / name))
 
 
 def test_a_chain_gives_each_file_from_where_it_was_stored_last(tmp_path):
