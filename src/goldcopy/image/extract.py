@@ -404,7 +404,7 @@ def extract(
     ``on_file`` is called with the name of each file that begins, by several threads when there are several streams.
     What a list of changes at the end of Goldcopy's own streams says is done (``settle``).
 
-    Raises BackupInvalid for a stream that is damaged or ends too early, TargetRefused where a file stands already,
+    Raises BackupInvalid for a stream that is damaged, empty or ends too early, TargetRefused where a file stands already,
     NoSpace, KeyMissing. Whole files stay then, for a look at them; what is not whole is removed.
     """
     with _Tree(directory) as tree:
@@ -415,6 +415,8 @@ def extract(
         else:
             with ThreadPoolExecutor(len(streams), "extract") as pool:
                 done = list(pool.map(lambda stream: reader.read(stream, 1, on_file), streams))
+        if not any(extraction.files for extraction in done):
+            raise BackupInvalid("the stream is empty: whoever was to write it has failed before", hint=_CUT_HINT)
         if any(CHANGES_NAME in extraction.made for extraction in done):
             settle(directory)
         if durable:

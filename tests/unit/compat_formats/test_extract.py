@@ -92,6 +92,15 @@ def test_a_cut_stream_leaves_whole_files_only_and_names_the_others(tmp_path, par
     assert tree(tmp_path) == {"whole": b"1"}
 
 
+def test_a_stream_that_never_began_is_no_backup(tmp_path):
+    """The real programs end with status 0 when the one before them in the pipe has died at once."""
+    with pytest.raises(BackupInvalid, match="empty") as e:
+        read(b"", tmp_path)
+    assert e.value.hint
+    extract([io.BytesIO(b""), io.BytesIO(file("t", b"1"))], str(tmp_path), durable=False)
+    assert tree(tmp_path) == {"t": b"1"}
+
+
 @pytest.mark.parametrize("parallel", [1, 4])
 def test_a_chunk_with_a_wrong_sum_leaves_nothing_of_its_file(tmp_path, parallel):
     stream = bytearray(file("t", b"x" * 5000))
