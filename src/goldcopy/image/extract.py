@@ -404,8 +404,8 @@ def extract(
     ``on_file`` is called with the name of each file that begins, by several threads when there are several streams.
     What a list of changes at the end of Goldcopy's own streams says is done (``settle``).
 
-    Raises BackupInvalid for a stream that is damaged, empty or ends too early, TargetRefused where a file stands already,
-    NoSpace, KeyMissing. Whole files stay then, for a look at them; what is not whole is removed.
+    Raises BackupInvalid for a stream that is damaged, empty or cut, TargetRefused where a file stands already, NoSpace,
+    KeyMissing. Whole files stay then, for a look at them; what is not whole is removed.
     """
     with _Tree(directory) as tree:
         decoder = functools.partial(_DECODERS[archive], absolute=absolute_names)
