@@ -1,14 +1,15 @@
 """``--copy-back`` and ``--move-back``: a prepared backup's files go to where a server looks for them.
 
-No file is ever overwritten. A copy that fails takes back what it copied, as does a move to another file system; any
-other move leaves every file in one of the two places, and the same call goes on where it stopped.
+No file is ever overwritten. What is copied is compared with the sums that our manifest has of it. A copy that fails
+takes back what it copied, as does a move to another file system; any other move leaves every file in one of the two
+places, and the same call goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from goldcopy.compat.binlog_home import binlog_home
@@ -17,9 +18,10 @@ from goldcopy.compat.increments import PACKED, ROCKSDB, entries
 from goldcopy.compat.infofiles import CONFIG_NAME, TABLESPACES_NAME, Checkpoints, parse_tablespaces
 from goldcopy.compat.peerdir import find_file, parse_settings, read_text
 from goldcopy.compat.prepare import PENDING_NAME
-from goldcopy.compat.verify import BEGUN_NAME
+from goldcopy.compat.verify import BEGUN_NAME, first_change, sums_of
 from goldcopy.errors import BackupInvalid, TargetRefused, UsageError, write_failure
 from goldcopy.events import Emit, Note, Warn
+from goldcopy.formats.chunksum import RunningSum
 from goldcopy.formats.datafiles import data_files
 from goldcopy.image import osfile
 from goldcopy.restore.durable import copy_data, second_name
@@ -40,13 +42,15 @@ class CopyBackRequest:
     """Where things go. Relative places are relative to ``datadir``; "" = the data directory itself.
 
     ``data_file_path``: innodb_data_file_path of the server; its files may be absolute. ``parallel``: files at a time.
-    ``force_non_empty``: --force-non-empty-directories. ``log_bin``, ``log_bin_index``: of the server, for MySQL.
+    ``force_non_empty``: --force-non-empty-directories. ``go_on``: only warn of a file that was changed.
+    ``log_bin``, ``log_bin_index``: of the server, for MySQL.
     """
 
     target_dir: str
     datadir: str
     move: bool = False
     force_non_empty: bool = False
+    go_on: bool = False
     parallel: int = 1
     data_home_dir: str = ""
     data_file_path: str = ""
@@ -80,7 +84,7 @@ def copy_back(request: CopyBackRequest, emit: Emit, new_key: NewMasterKey | None
     plan = _plan(home, request)
     resumed = _claim(request)
     _refuse_taken(plan, request.move, resumed)
-    with _Carrier(home, request.datadir, request.move, emit) as carrier:
+    with _Carrier(home, request, emit) as carrier:
         for directory in _directories(home, plan, request):
             carrier.make_dir(directory)
         first, rest, links = _in_order(home, plan)
@@ -326,14 +330,25 @@ def _directories(home: str, plan: list[Errand], request: CopyBackRequest) -> lis
 # -- carrying ----------------------------------------------------------------------------------------------------
 
 
+def _sums_of(home: str, request: CopyBackRequest, emit: Emit) -> Callable[[str], str | None]:
+    try:
+        return sums_of(home)
+    except BackupInvalid as e:
+        if not request.go_on:
+            raise
+        emit(Warn("damage", e.message))
+        return lambda _path: None
+
+
 class _Carrier(contextlib.AbstractContextManager["_Carrier"]):
     """Carries files; unless ``settle`` was reached, copies (never renamed files) are taken back at the end.
 
     The data directory is marked while it is not whole.
     """
 
-    def __init__(self, home: str, datadir: str, move: bool, emit: Emit) -> None:
-        self._home, self._datadir, self._move, self._emit = home, datadir, move, emit
+    def __init__(self, home: str, request: CopyBackRequest, emit: Emit) -> None:
+        self._home, self._datadir, self._move, self._emit = home, request.datadir, request.move, emit
+        self._go_on, self._sums_of = request.go_on, _sums_of(home, request, emit)
         self._files: list[str] = []
         self._dirs: list[str] = []
         self._used_up: list[str] = []
@@ -379,7 +394,9 @@ class _Carrier(contextlib.AbstractContextManager["_Carrier"]):
         try:
             target = self._create(errand.target)
             try:
-                copy_data(source, target)
+                sums = RunningSum()
+                copy_data(source, target, sums)
+                self._compare(errand.source, sums.text())
                 if self._move:
                     os.fsync(target)
                     self._used_up.append(errand.source)
@@ -396,6 +413,19 @@ class _Carrier(contextlib.AbstractContextManager["_Carrier"]):
             # what may lie there is not ours
             self._files.remove(path)
             raise
+
+    def _compare(self, source: str, sums: str) -> None:
+        want = self._sums_of(os.path.relpath(source, self._home))
+        if want is None or want == sums:
+            return
+        text = f"{source} is not what it was when it was prepared: changed from offset {first_change(want, sums)} on"
+        if not self._go_on:
+            raise BackupInvalid(
+                text,
+                hint="use another copy of this backup, and look at the disk it lies on; where a server was run on the"
+                " directory, or the damage is to be restored, --innodb-force-recovery=1 goes on",
+            )
+        self._emit(Warn("damage", text))
 
     def _write(self, errand: Errand) -> None:
         with open(self._create(errand.target), "w", encoding="utf-8", errors="surrogateescape") as out:

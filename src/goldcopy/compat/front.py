@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -236,12 +235,13 @@ def _prepare(_program: Program, settings: Settings, log: Log) -> None:
     from goldcopy.compat.prepared import describe_prepared
     from goldcopy.compat.requests import prepare_request
     from goldcopy.image.extract import settle
+    from goldcopy.restore.durable import file_time_ns
 
     request = prepare_request(settings, target_of(settings))
     for directory in filter(None, (request.target_dir, request.incremental_dir)):
         # another program than ours may have unpacked the stream
         settle(directory)
-    started_ns = time.time_ns()
+    started_ns = file_time_ns(request.target_dir)
     done = prepare(request, log.emit)
     if done.family == "mariadb" or request.export:
         describe_prepared(request.target_dir, request.incremental_dir, started_ns)

@@ -13,7 +13,7 @@ def describe_prepared(directory: str, increment_dir: str, since_ns: int) -> None
     """Make the manifest say what is in the directory now; without one there is nothing to do.
 
     ``increment_dir``: what was laid over, "" = nothing. An increment of another tool leaves nothing that our manifest
-    could tell: then it goes. ``since_ns``: when the prepare began.
+    could tell: then it goes. ``since_ns``: when the prepare began, as ``file_time_ns`` tells it.
     """
     place = os.path.join(directory, MANIFEST_NAME)
     if not os.path.exists(place):

@@ -84,6 +84,7 @@ def copy_back_request(settings: Settings, target_dir: str) -> CopyBackRequest:
         datadir=settings.text("datadir"),
         move=settings.flag("move-back"),
         force_non_empty=settings.flag("force-non-empty-directories"),
+        go_on=settings.number("innodb-force-recovery") > 0,
         parallel=settings.number("parallel"),
         data_home_dir=settings.text("innodb-data-home-dir"),
         data_file_path=settings.text("innodb-data-file-path"),

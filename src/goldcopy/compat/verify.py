@@ -1,4 +1,5 @@
-"""Is what lies there what was backed up? Looked at before ``--prepare`` changes anything, the backup read once.
+"""Is what lies there what was backed up? Looked at before ``--prepare`` changes anything, the backup read once; and
+what was prepared is looked at while it is copied back.
 
 Backups of ours have sums of every byte. Those of the real mariadb-backup have none: there the checksums inside the
 pages are what can be compared, and that an increment hangs together.
@@ -7,20 +8,21 @@ pages are what can be compared, and that an increment hangs together.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Callable, Iterator
+from itertools import pairwise, zip_longest
 
 from goldcopy.compat.ddlmarks import DEL
 from goldcopy.compat.increments import entries
 from goldcopy.compat.infofiles import Checkpoints
-from goldcopy.compat.peerdir import PeerDir, read_text
+from goldcopy.compat.peerdir import PeerDir, read_peer_dir, read_text
 from goldcopy.errors import BackupInvalid
 from goldcopy.events import Emit, Phase, Warn
 from goldcopy.formats import Family
-from goldcopy.formats.chunksum import CHUNK
+from goldcopy.formats.chunksum import CHUNK, decode
 from goldcopy.formats.delta import clusters, read_header
 from goldcopy.formats.innodb.page import MAX_PAGE_BYTES, ChunkVerifier, Geometry, geometry, page_no
-from goldcopy.image.manifest import Manifest
+from goldcopy.formats.packed import Lookup
+from goldcopy.image.manifest import MANIFEST_NAME, Manifest
 from goldcopy.restore.inplace import Increment, Piece
 from goldcopy.restore.sums import Damage, damages, doublewrite_of, tablespace_damages
 
@@ -30,6 +32,8 @@ _CORRUPT_NAME = "innodb_corrupted_pages"
 _OPTIONAL = "db.opt"
 """A database that has none has the server's default character set: worth a word, no reason to give up a backup."""
 _SHOWN = 10
+_WHOLE = ("full", "file")
+"""How a space or another file is stored when the file itself lies there."""
 
 
 def refuse_damaged(
@@ -54,6 +58,30 @@ def refuse_damaged(
             hint="use another copy of this backup, or another backup, and look at the disk it lies on; where there is"
             " none, --innodb-force-recovery=1 goes on: whatever is damaged may be lost",
         )
+
+
+def sums_of(home: str) -> Callable[[str], str | None]:
+    """What asks for the chunk sums that a file of the backup, by its relative path, had when our manifest was written.
+
+    None for files of which none are known, all of them where there is no manifest, or another program has prepared the
+    backup since.
+    """
+    manifest = _manifest(read_peer_dir(home)) if os.path.exists(os.path.join(home, MANIFEST_NAME)) else None
+    if manifest is None:
+        return lambda _path: None
+    spaces, plain = Lookup(manifest.spaces, lambda s: s.path), Lookup(manifest.plain, lambda p: p.path)
+
+    def known(path: str) -> str | None:
+        found = spaces.get(path) or plain.get(path)
+        # one without sums was taken over from a base
+        return found.sums if found and found.stored in _WHOLE and (found.sums or not found.size) else None
+
+    return known
+
+
+def first_change(want: str, found: str) -> int:
+    """Offset of the first chunk in which two files differ, by their sums; they differ."""
+    return CHUNK * next((i for i, pair in enumerate(zip_longest(decode(want), decode(found))) if len(set(pair)) > 1))
 
 
 def _all(

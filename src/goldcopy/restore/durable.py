@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 
 from goldcopy import signals
 from goldcopy.errors import writing
+from goldcopy.formats.chunksum import RunningSum
 from goldcopy.image import osfile
 
 _FICLONE = 0x40049409
@@ -46,6 +48,15 @@ def _whole_or_gone(path: str) -> Iterator[None]:
         with contextlib.suppress(OSError):
             os.unlink(path)
         raise
+
+
+def file_time_ns(directory: str) -> int:
+    """What its file system gives as the time of what is written now, nanoseconds since the epoch.
+
+    Another clock than ours may tell it, and one that ticks coarsely: what is written later has this time or a later.
+    """
+    with tempfile.TemporaryFile(dir=directory) as f:
+        return os.fstat(f.fileno()).st_mtime_ns
 
 
 def second_name(source: str, target: str) -> bool:
@@ -89,18 +100,26 @@ def copy_whole(source: str, target: str, *, durable: bool = True) -> None:
             os.fsync(out.fileno())
 
 
-def copy_data(source: int, target: int) -> None:
-    """Copy all bytes between two open files, holes as holes."""
+def copy_data(source: int, target: int, sums: RunningSum | None = None) -> None:
+    """Copy all bytes between two open files, holes as holes. ``sums``: makes those of what was copied."""
     size = os.fstat(source).st_size
     os.ftruncate(target, size)
+    at = 0
     for start, end in osfile.data_extents(source, 0, size):
-        while start < end:
+        if sums is not None:
+            sums.add_zeros(start - at)
+        at = start
+        while at < end:
             signals.check()
-            data = os.pread(source, min(_PIECE_BYTES, end - start), start)
+            data = os.pread(source, min(_PIECE_BYTES, end - at), at)
             if not data:
                 return
-            osfile.write_at(target, memoryview(data), start, osfile.WRITE_BYTES)
-            start += len(data)
+            osfile.write_at(target, memoryview(data), at, osfile.WRITE_BYTES)
+            if sums is not None:
+                sums.add(data)
+            at += len(data)
+    if sums is not None:
+        sums.add_zeros(size - at)
 
 
 def _clone(source: int, target: int) -> bool:

@@ -58,7 +58,7 @@ def prepared_manifest(manifest: Manifest, directory: str, since_ns: int = 0) -> 
     """The manifest of a backup whose directory recovery made a clean data directory, whatever it stood on: sizes and
     sums as the files have them now, the redo log that recovery left behind among them.
 
-    ``since_ns``: when recovery began, nanoseconds since the epoch: what was not written since keeps its sums. 0 = all
+    ``since_ns``: when recovery began, as ``file_time_ns`` tells it: what was not written since keeps its sums. 0 = all
     files are read.
     """
     spaces = Packed(Space)

@@ -22,8 +22,10 @@ from goldcopy.compat.peerdir import parse_settings, read_peer_dir
 from goldcopy.compat.prepare import PrepareRequest, prepare
 from goldcopy.compat.stats import stats
 from goldcopy.errors import BackupInvalid, NoSpace, ServerRefused, TargetRefused, Unsupported, UsageError
-from goldcopy.events import silent
+from goldcopy.events import Event, Warn, silent
 from goldcopy.image.codecs import Zstd
+from goldcopy.image.manifest import Manifest, Plain, Position, Redo, Server, Space, dump
+from goldcopy.restore.sums import file_sums
 
 CHECKPOINTS = "backup_type = log-applied\nfrom_lsn = 0\nto_lsn = 5\nlast_lsn = 6\n"
 
@@ -217,11 +219,79 @@ def test_a_move_to_a_full_file_system_leaves_all_in_the_backup(tmp_path: Path, m
 
 def test_what_is_ours_and_what_only_tells_of_the_backup_is_not_copied(tmp_path: Path) -> None:
     home = backup(tmp_path, **{
-        "goldcopy.manifest": "", "backup-my.cnf": "", "xtrabackup_binlog_info": "b\t1\n", "xtrabackup_info": "uuid = 1\n",
+        "goldcopy.keys": "", "backup-my.cnf": "", "xtrabackup_binlog_info": "b\t1\n", "xtrabackup_info": "uuid = 1\n",
         "d__x.ibd.qp": "", "d__x.ibd": "x",
     })  # fmt: skip
     copy_back(CopyBackRequest(target_dir=str(home), datadir=str(tmp_path / "data")), silent)
     assert names(tmp_path / "data") == {"d/t.ibd", "d/x.ibd", "xtrabackup_info"}
+
+
+def _described(home: Path) -> None:
+    """Our manifest, as --prepare leaves it."""
+    spaces = [
+        Space(path=name, space_id=5, identity="", page_size=16384, size=size, size_final=size, stored="full", sums=sums)
+        for name in ("d/t.ibd", "d/holes.ibd", "d/empty.ibd")
+        for size, sums in [file_sums(str(home / name))]
+    ]
+    manifest = Manifest(
+        id="i", kind="full", state="prepared", tool="t", started="", finished="", spaces=spaces, position=Position(),
+        plain=[Plain(path="d/t.frm", size=3, sums=file_sums(str(home / "d/t.frm"))[1]), Plain(path="e", stored="dir")],
+        server=Server(family="mariadb", version="10.11.9-MariaDB", dialect="", identity=""),
+        redo=Redo(layout="R108", start=0, checkpoint=5, end=6),
+    )  # fmt: skip
+    (home / "goldcopy.manifest").write_bytes(b"".join(dump(manifest)))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, ""),
+        ({"d/t.ibd": b"taBle"}, r"d/t\.ibd is not what it was .* offset 0 on"),
+        ({"d/t.frm": b"fr"}, r"d/t\.frm .* offset 0 on"),
+        ({"d/empty.ibd": b"x"}, r"d/empty\.ibd .* offset 0 on"),
+        ({"d/holes.ibd": bytes(5 << 20) + b"end"}, r"d/holes\.ibd .* offset 3145728 on"),
+    ],
+)
+@pytest.mark.parametrize("copied", [True, False])
+def test_what_was_changed_after_it_was_prepared_is_not_copied_back_in_silence(
+    change: dict[str, bytes], told: str, copied: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = backup(tmp_path, **{"d__t.frm": "frm", "d__empty.ibd": "", "d__holes.ibd": "", "d__new.ibd": "not known"})
+    with open(home / "d/holes.ibd", "r+b") as f:
+        for at in (3 << 20, (5 << 20) - 3):
+            f.seek(at + 1)
+            f.write(b"end")
+    _described(home)
+    for name, content in change.items():
+        (home / name).write_bytes(content)
+    before = names(home)
+    monkeypatch.setattr("goldcopy.compat.copyback.second_name", lambda *_: False)
+    request = CopyBackRequest(target_dir=str(home), datadir=str(tmp_path / "data"), move=not copied)
+    warned: list[Event] = []
+    if told:
+        with pytest.raises(BackupInvalid, match=told):
+            copy_back(request, silent)
+        assert (names(home), names(tmp_path / "data")) == (before, set())
+    copy_back(replace(request, go_on=True), warned.append)
+    assert {n for n in names(tmp_path / "data") if n.startswith("d/")} == {n for n in before if n.startswith("d/")}
+    assert sum(isinstance(event, Warn) for event in warned) == len(change)
+
+
+def test_what_another_program_has_prepared_since_is_not_compared(tmp_path: Path) -> None:
+    home = backup(tmp_path, **{"d__t.frm": "frm", "d__empty.ibd": "", "d__holes.ibd": ""})
+    _described(home)
+    (home / "d/t.ibd").write_text("with an increment of the real tool")
+    (home / "xtrabackup_checkpoints").write_text(CHECKPOINTS.replace("5", "7"))
+    copy_back(CopyBackRequest(target_dir=str(home), datadir=str(tmp_path / "data")), silent)
+
+
+def test_a_manifest_that_is_damaged_ends_a_copy_back_unless_damage_is_to_be_passed_over(tmp_path: Path) -> None:
+    home = backup(tmp_path, **{"goldcopy.manifest": "?"})
+    request = CopyBackRequest(target_dir=str(home), datadir=str(tmp_path / "data"))
+    with pytest.raises(BackupInvalid, match="manifest"):
+        copy_back(request, silent)
+    copy_back(replace(request, go_on=True), silent)
+    assert names(tmp_path / "data") == {"d/t.ibd"}
 
 
 def test_a_table_that_is_there_in_compressed_form_only_is_not_left_out_silently(tmp_path: Path) -> None:

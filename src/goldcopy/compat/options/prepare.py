@@ -45,7 +45,8 @@ OPTIONS: tuple[Option, ...] = (
         number(
             "innodb-force-recovery",
             R.XB | R.MB,
-            "With --prepare: recover with this setting. MariaDB's names take 0 and 1 only.",
+            "With --prepare: recover with this setting. MariaDB's names take 0 and 1 only. With --copy-back, 1 or more:"
+            " only warn of files that were changed since.",
             0,
             arg=Arg.REQUIRED,
             bare=1,
