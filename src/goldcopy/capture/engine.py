@@ -48,7 +48,7 @@ from goldcopy.image.manifest import (
     Server,
 )
 from goldcopy.image.sink import FileWriter, Sink
-from goldcopy.server.files import FileRef, Listing, list_files
+from goldcopy.server.files import FileRef, Listing, Stray, list_files
 from goldcopy.server.instance import Instance
 from goldcopy.server.locks import BackupLocks, LockPolicy
 from goldcopy.server.position import ConsistentPoint, read_position
@@ -213,7 +213,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         self._copy_plain(listing)
         self._checkpoint_rocksdb(listing.rocksdb_dir)
         self._warn_dead_links(listing)
-        spaces = listing.spaces
+        spaces, strays = listing.spaces, listing.strays
         # the other files' names make room for what is recorded of the tablespaces
         del listing
         self._point, self._end, last_block = self._consistent_point()
@@ -221,7 +221,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         self._copy_binlog_tail()
         self._master_key = self._instance.master_key() if self._instance.dialect.server_uuid else ""
         self._locks.assert_held()
-        self._leave_strays_out()
+        self._leave_strays_out(strays)
         self._records = self._spaces.records(spaces)
 
     def release(self) -> None:
@@ -302,8 +302,8 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
         for path in listing.dead_links:
             self._warn("dead-link", f"{path}: the tablespace that it points to is not there; left out")
 
-    def _leave_strays_out(self) -> None:
-        for stray in self._spaces.leave_strays_out(self._instance.owners, self._sink):
+    def _leave_strays_out(self, known: Sequence[Stray]) -> None:
+        for stray in (*known, *self._spaces.leave_strays_out(self._instance.owners, self._sink)):
             self._warn(
                 "stray-file",
                 f"{stray.path}: it says that it is tablespace {stray.space_id}, which the server has in {stray.owner};"

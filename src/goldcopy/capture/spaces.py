@@ -18,7 +18,7 @@ from goldcopy.formats.innodb.page import SYSTEM_SPACE
 from goldcopy.formats.packed import Packed, Table
 from goldcopy.image.manifest import Space
 from goldcopy.image.sink import Sink
-from goldcopy.server.files import FileRef
+from goldcopy.server.files import FileRef, Stray
 
 _PARKED = ".goldcopy-parked"
 # File times move in ticks of the kernel, so one may be a little older than the write that set it.
@@ -31,14 +31,6 @@ class Changes(msgspec.Struct, frozen=True):
     fresh: tuple[FileRef, ...]
     renamed: tuple[tuple[str, str], ...]
     gone: tuple[str, ...]
-
-
-class Stray(msgspec.Struct, frozen=True):
-    """A file that says that it is a tablespace which the server has in another file, ``owner``."""
-
-    path: str
-    space_id: int
-    owner: str
 
 
 def table_of(path: str) -> str:

@@ -17,19 +17,20 @@ import msgspec
 _AT_FDCWD = -100
 _AT_EMPTY_PATH = 0x1000
 _STATX_BASIC_AND_BTIME = 0xFFF
-# linux/stat.h, struct statx: mode 28, ino 32, size 40; btime 80, ctime 96, mtime 112 (each s64 seconds, u32 ns)
-_FIELDS = struct.Struct("=28xH2xQQ32xqI4xqI4xqI")
+# linux/stat.h, struct statx: nlink 16, mode 28, ino 32, size 40; btime 80, ctime 96, mtime 112 (each s64 s, u32 ns)
+_FIELDS = struct.Struct("=16xI8xH2xQQ32xqI4xqI4xqI")
 _BUFFER_BYTES = 256
 
 
 class FileState(msgspec.Struct, frozen=True, gc=False):
-    """What statx tells. ``identity``: ``ino.sec.ns`` of inode and birth time."""
+    """What statx tells. ``identity``: ``ino.sec.ns`` of inode and birth time. ``names``: hard links to it."""
 
     identity: str
     size: int
     mode: int
     mtime_ns: int
     ctime_ns: int
+    names: int = 1
 
 
 @lru_cache(maxsize=1)
@@ -62,19 +63,21 @@ def state(file: str | int) -> FileState:
         if number in (errno.ENOSYS, errno.EPERM):
             return _by_stat(file)
         raise OSError(number, os.strerror(number), file)
-    mode, inode, size, born_s, born_ns, changed_s, changed_ns, modified_s, modified_ns = _FIELDS.unpack_from(buffer)
+    names, mode, inode, size, *times = _FIELDS.unpack_from(buffer)
+    born_s, born_ns, changed_s, changed_ns, modified_s, modified_ns = times
     return FileState(
         f"{inode}.{born_s}.{born_ns}",
         size,
         mode,
         modified_s * 1_000_000_000 + modified_ns,
         changed_s * 1_000_000_000 + changed_ns,
+        names,
     )
 
 
 def _by_stat(file: str | int) -> FileState:
     s = os.stat(file)
-    return FileState(f"{s.st_ino}.0.0", s.st_size, s.st_mode, s.st_mtime_ns, s.st_ctime_ns)
+    return FileState(f"{s.st_ino}.0.0", s.st_size, s.st_mode, s.st_mtime_ns, s.st_ctime_ns, s.st_nlink)
 
 
 def identity(file: str | int) -> str:

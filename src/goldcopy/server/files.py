@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import stat
@@ -11,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from goldcopy.errors import ServerRefused
+from goldcopy.formats.innodb.page import MIN_PAGE_BYTES, page_space_id
 from goldcopy.formats.packed import Lookup, Packed
 from goldcopy.server import fileid
 from goldcopy.server.file_rules import (
@@ -30,7 +32,7 @@ _MAX_DEPTH = 8
 class FileRef(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One file. ``path``: its name inside a backup, relative. ``root``: the directory that it is relative to.
     ``external``: its absolute path when it lies outside the data directory, else "". ``identity``: see ``fileid``.
-    ``link``: another name of it to read it by, absolute, "" = none.
+    ``link``: another name of it to read it by, absolute, "" = none. ``linked``: it may have yet other names.
     """
 
     path: str
@@ -42,11 +44,20 @@ class FileRef(msgspec.Struct, frozen=True, array_like=True, gc=False):
     ctime_ns: int
     mode: int
     link: str = ""
+    linked: bool = False
 
     @property
     def source(self) -> str:
         """Where to read it, absolute."""
         return self.link or self.external or os.path.join(self.root, self.path)
+
+
+class Stray(msgspec.Struct, frozen=True):
+    """A file that says that it is a tablespace which the server has under another name, ``owner``."""
+
+    path: str
+    space_id: int
+    owner: str
 
 
 class FileList(Packed[FileRef]):
@@ -65,7 +76,8 @@ class Listing(msgspec.Struct, frozen=True):
 
     ``has_user_tables_outside_innodb``: tables whose copy needs writers to stand still. ``rocksdb_dir``: absolute, ""
     without MyRocks; nothing in it is listed. ``dead_links``: paths of ``.isl`` files that point to nothing; not listed,
-    since beside one MySQL 5.6 recovers from no crash (fil0fil.cc, fil_load_single_table_tablespace).
+    since beside one MySQL 5.6 recovers from no crash (fil0fil.cc, fil_load_single_table_tablespace). ``same_files``:
+    tablespaces that are listed under several names. ``strays``: names that were left out for such a reason.
     """
 
     spaces: FileList
@@ -75,6 +87,8 @@ class Listing(msgspec.Struct, frozen=True):
     has_user_tables_outside_innodb: bool
     rocksdb_dir: str
     dead_links: tuple[str, ...] = ()
+    same_files: tuple[tuple[FileRef, ...], ...] = ()
+    strays: tuple[Stray, ...] = ()
 
 
 class _Found(msgspec.Struct):
@@ -84,6 +98,7 @@ class _Found(msgspec.Struct):
     empty_dirs: list[str] = []
     links: list[tuple[str, str]] = []
     dead_links: list[str] = []
+    linked: set[str] = set()
     walked: set[tuple[int, int]] = set()
     outside_innodb: bool = False
     rocksdb_dir: str = ""
@@ -91,8 +106,14 @@ class _Found(msgspec.Struct):
     def listing(self) -> Listing:
         return Listing(
             self.spaces, self.plain, tuple(self.empty_dirs), tuple(self.unknown), self.outside_innodb, self.rocksdb_dir,
-            tuple(self.dead_links),
+            tuple(self.dead_links), tuple(self._same_files()),
         )
+
+    def _same_files(self) -> Iterator[tuple[FileRef, ...]]:
+        if self.linked:
+            files = sorted((f for f in self.spaces if f.identity in self.linked), key=lambda f: f.identity)
+            groups = (tuple(group) for _, group in itertools.groupby(files, lambda f: f.identity))
+            yield from (group for group in groups if len(group) > 1)
 
 
 def list_files(instance: Instance, not_below: Iterable[str] = ()) -> Listing:
@@ -100,14 +121,41 @@ def list_files(instance: Instance, not_below: Iterable[str] = ()) -> Listing:
 
     ``not_below``: directories that may lie in the data directory and are none of the server's.
 
-    Raises ServerRefused when a directory cannot be read.
+    Raises ServerRefused when a directory cannot be read, or a file has several names and none is the server's.
     """
     rules = layout(instance.variables, instance.datadir, instance.system_files, instance.key_files)
     foreign = {as_listed(os.path.abspath(directory), instance.datadir) for directory in not_below}
     rules = replace(rules, excluded_dirs=rules.excluded_dirs | foreign)
     sql = instance.dialect.remote_files_sql
     remote = [str(row[0]) for row in instance.session.rows(sql)] if sql else []
-    return scan(rules, remote)
+    return _under_one_name(scan(rules, remote), instance)
+
+
+def _under_one_name(listing: Listing, instance: Instance) -> Listing:
+    """A tablespace that has several names (hard links, links) is listed under the server's."""
+    strays = []
+    for refs in listing.same_files:
+        space_id = _space_id(refs)
+        owner = instance.owners([space_id]).get(space_id, "")
+        paths = [ref.path for ref in refs]
+        if owner not in paths:
+            raise ServerRefused(
+                f"{paths[0]} and {paths[1]} are the same file",
+                hint="remove the links that belong to no table, or move them out of the data directory",
+            )
+        strays += [Stray(path, space_id, owner) for path in paths if path != owner]
+    left_out = {stray.path for stray in strays}
+    spaces = listing.spaces.only((lambda path: path not in left_out) if strays else None)
+    return replace(listing, spaces=spaces, strays=tuple(strays))
+
+
+def _space_id(names: Sequence[FileRef]) -> int:
+    """What the file's first page says; 0 where it says nothing yet. DDL may have taken names away."""
+    for ref in names:
+        with contextlib.suppress(FileNotFoundError), open(ref.source, "rb") as f:
+            page = f.read(MIN_PAGE_BYTES)
+            return page_space_id(page) if len(page) == MIN_PAGE_BYTES else 0
+    return 0
 
 
 def scan(rules: Layout, remote: Iterable[str] = ()) -> Listing:
@@ -180,7 +228,7 @@ def _file(rules: Layout, entry: os.DirEntry[str], prefix: str, found: _Found, *,
     kind = rules.kind(entry.path, entry.name, at_top=at_top)
     if kind == "skip":
         return False
-    ref = file_ref(prefix + entry.name, rules.datadir)
+    ref = file_ref(prefix + entry.name, rules.datadir, linked=entry.is_symlink())
     if ref is None or (entry.name.endswith(".isl") and not _follow(ref, found)):
         return False
     _add(ref, kind, found)
@@ -206,6 +254,8 @@ def _follow(link: FileRef, found: _Found) -> bool:
 def _add(ref: FileRef, kind: Kind, found: _Found) -> None:
     if kind == "space":
         found.spaces.append(ref)
+        if ref.linked:
+            found.linked.add(ref.identity)
         return
     found.plain.append(ref)
     if kind == "unknown":
@@ -213,8 +263,10 @@ def _add(ref: FileRef, kind: Kind, found: _Found) -> None:
     found.outside_innodb = found.outside_innodb or is_outside_innodb(ref.path, kind)
 
 
-def file_ref(path: str, root: str, external: str = "", *, link: str = "") -> FileRef | None:
-    """A file as it is now; None for what is no regular file, or has vanished."""
+def file_ref(
+    path: str, root: str, external: str = "", *, link: str = "", linked: bool = False
+) -> FileRef | None:
+    """A file as it is now; None for what is no regular file, or has vanished. ``linked``: a symbolic link."""
     try:
         s = fileid.state(link or external or os.path.join(root, path))
     except OSError:
@@ -222,7 +274,10 @@ def file_ref(path: str, root: str, external: str = "", *, link: str = "") -> Fil
     if not stat.S_ISREG(s.mode):
         return None
     _refuse_odd_name(external or os.path.join(root, path))
-    return FileRef(path, root, external, s.size, s.identity, s.mtime_ns, s.ctime_ns, stat.S_IMODE(s.mode), link)
+    return FileRef(
+        path, root, external, s.size, s.identity, s.mtime_ns, s.ctime_ns, stat.S_IMODE(s.mode), link,
+        linked or s.names > 1,
+    )
 
 
 def _refuse_odd_name(path: str) -> None:

@@ -116,6 +116,16 @@ def test_a_binlog_without_a_number_is_no_unknown_file(tree):
     assert not tree.add("my.log", "my.index").scan().unknown
 
 
+def test_names_of_one_file_are_told(tree):
+    tree.add("db/t.ibd", "db/u.ibd", "db/v.ibd")
+    os.link(tree.datadir / "db/t.ibd", tree.datadir / "db/a.ibd")
+    os.link(tree.datadir / "db/v.ibd", tree.root / "outside")
+    os.symlink(tree.datadir / "db/u.ibd", tree.datadir / "db/z.ibd")
+    found = tree.scan()
+    assert sorted(paths(names) for names in found.same_files) == [["db/a.ibd", "db/t.ibd"], ["db/u.ibd", "db/z.ibd"]]
+    assert len(found.spaces) == 5
+
+
 def test_unknown_files_are_copied_and_named(tree):
     found = tree.add("db/t.frm", "db/t.tokudb", "notes.txt").scan()
     assert paths(found.unknown) == ["db/t.tokudb", "notes.txt"]
