@@ -43,7 +43,7 @@ def held(instance: Instance, policy: LockPolicy | None = None, emit=silent) -> B
 class Background(threading.Thread):
     """Runs one statement on a connection of its own; ``error`` is what it met, "" when it went well."""
 
-    def __init__(self, server: LabServer, sql: str) -> None:
+    def __init__(self, server: LabServer, sql: str | bytes) -> None:
         super().__init__(daemon=True)
         self.server, self.sql, self.error = server, sql, "not finished"
         self.start()
@@ -91,6 +91,17 @@ def test_locks_are_given_back_whatever_happens(server_name, make_server):
         raise ZeroDivisionError
     server.sql("INSERT INTO d.t VALUES (1)", "CREATE TABLE d.u (a INT)", "DROP TABLE d.u")
     assert any(isinstance(e, Locked) for e in told)
+
+
+@pytest.mark.parametrize("server_name", FAMILIES)
+def test_a_statement_that_holds_the_bytes_of_an_image_does_not_end_the_backup(server_name, make_server):
+    """The servers list it with these bytes, whatever the client's character set."""
+    server = make_server(server_name)
+    image = Background(server, b"DO SLEEP(3), '\xff\xfe\x00caf\xe9'")
+    with opened(server) as instance:
+        (running,) = running_queries(instance.session)
+    assert "\\xff\\xfe" in running.told
+    image.join()
 
 
 @pytest.mark.parametrize("server_name", FAMILIES)

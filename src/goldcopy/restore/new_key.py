@@ -96,11 +96,8 @@ class NewMasterKey:
             files = places.system_files[0]
             with RecoveryRun(ring.program, places.datadir, options, log, emit, owned_by=files) as run:
                 run.wait_ready()
-                with asked(run) as cursor:
-                    cursor.execute("ALTER INSTANCE ROTATE INNODB MASTER KEY")
+                _rotate(run)
                 run.stop()
-        except pymysql.Error as e:
-            raise RecoveryFailed(f"the restored server cannot rotate its master key: {e.args[-1]}") from e
         finally:
             tidy(places.datadir, before)
 
@@ -111,6 +108,14 @@ class NewMasterKey:
         )
         log = [f"--innodb-log-group-home-dir={places.log_directory}"] if places.log_directory else []
         return [*options, *log]
+
+
+def _rotate(run: RecoveryRun) -> None:
+    with asked(run) as cursor:
+        try:
+            cursor.execute("ALTER INSTANCE ROTATE INNODB MASTER KEY")
+        except pymysql.Error as e:
+            raise RecoveryFailed(f"the restored server cannot rotate its master key: {e.args[-1]}") from e
 
 
 def _keys_in(path: str) -> Sequence[Key]:

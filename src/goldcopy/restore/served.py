@@ -102,7 +102,8 @@ class Served:
 
 @contextlib.contextmanager
 def asked(run: RecoveryRun) -> Iterator[Cursor]:
-    """A cursor of the running server. Raises RecoveryFailed when it lets nobody in."""
+    """A cursor of the running server. Raises RecoveryFailed when it lets nobody in, or fails a question that the block
+    does not expect it to fail."""
     try:
         connection = pymysql.connect(
             unix_socket=run.socket_path, user="root", read_timeout=_ANSWER_S, ssl_disabled=True
@@ -110,7 +111,10 @@ def asked(run: RecoveryRun) -> Iterator[Cursor]:
     except pymysql.Error as e:
         raise RecoveryFailed(f"the recovered server cannot be asked for its tables: {e}") from e
     with contextlib.closing(connection), connection.cursor() as cursor:
-        yield cursor
+        try:
+            yield cursor
+        except pymysql.Error as e:
+            raise RecoveryFailed(f"the recovered server failed at a question: {e.args[-1]}") from e
 
 
 def tables_of(cursor: Cursor, sql: str) -> list[Table]:

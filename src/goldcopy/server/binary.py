@@ -21,8 +21,8 @@ def binary_version(path: str) -> str:
     """What a server binary calls its version, as one line. Raises Unsupported when it cannot be run."""
     try:
         done = subprocess.run(
-            [path, "--no-defaults", "--version"], capture_output=True, text=True, timeout=_VERSION_TIMEOUT_S,
-            check=False, stdin=subprocess.DEVNULL,
+            [path, "--no-defaults", "--version"], capture_output=True, text=True, errors="replace",
+            timeout=_VERSION_TIMEOUT_S, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as e:
         raise Unsupported(f"{path} cannot be run: {e}", hint="name a server binary with --mysqld") from e

@@ -103,7 +103,11 @@ def installed(binary: str, plugin_dir: str = "") -> Installed:
         assert run.stdout is not None
         first = run.stdout.readline()
         program = _became(run.pid)
-        said = first + run.communicate(timeout=_ANSWER_S)[0]
+        try:
+            said = first + run.communicate(timeout=_ANSWER_S)[0]
+        except subprocess.TimeoutExpired as e:
+            run.kill()
+            raise Unsupported(f"{binary} --help does not end", hint="name a mysqld with --mysqld") from e
     if not os.path.basename(program).startswith(_NAME):
         program = _program_itself(binary)
     rows = (line.split(maxsplit=1) for line in said.decode("utf-8", "replace").splitlines())

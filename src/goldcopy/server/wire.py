@@ -1,8 +1,13 @@
 """PyMySQL's connection, but for what it does at every login and is of no use to us, and with what it lacks: that a
-server of MariaDB proves its certificate by the password. Imported when one is made."""
+server of MariaDB proves its certificate by the password. Imported when one is made.
+
+Servers list the statements of others as these sent them, also those that hold the bytes of an image: what is no UTF-8
+in an answer comes as escapes, where PyMySQL would raise.
+"""
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import hmac
 import ssl
@@ -19,8 +24,20 @@ from goldcopy.dialect import choose
 if TYPE_CHECKING:
     from goldcopy.server.session import Tls
 
+_ENCODING = "goldcopy_utf_8"
 _SCRAMBLE_BYTES = 20
 _SIGNED = b"\1"
+
+
+def _codec(name: str) -> codecs.CodecInfo | None:
+    return codecs.CodecInfo(codecs.utf_8_encode, _decoded, name=_ENCODING) if name == _ENCODING else None
+
+
+def _decoded(data: Any, _errors: str = "strict", /) -> tuple[str, int]:
+    return codecs.utf_8_decode(data, "backslashreplace", True)
+
+
+codecs.register(_codec)
 
 
 class Unproven(OperationalError):  # type: ignore[misc]  # PyMySQL tells no types
@@ -57,6 +74,15 @@ class WireConnection(Connection):  # type: ignore[misc]
     def __init__(self, *, tls: Tls | None = None, **options: Any) -> None:
         self._tls, self._proving, self._plugin = tls, False, ""
         super().__init__(**options, **({"ssl": tls.context()} if tls else {}))
+
+    @property
+    def encoding(self) -> str:
+        """Of statements and answers, whatever PyMySQL sets."""
+        return _ENCODING
+
+    @encoding.setter
+    def encoding(self, _of_charset: str) -> None:
+        pass
 
     def _create_ssl_ctx(self, sslp: Any) -> ssl.SSLContext:
         if sslp:

@@ -19,3 +19,9 @@ def test_tls_that_is_asked_for_is_verified_as_asked():
     context = ssl.create_default_context()
     assert WireConnection(defer_connect=True, ssl=context).ctx is context
     assert WireConnection(defer_connect=True, ssl={"ca": ssl.get_default_verify_paths().cafile}).ctx.check_hostname
+
+
+def test_answers_may_hold_any_bytes():
+    connection = WireConnection(defer_connect=True, charset="utf8mb4")
+    assert b"caf\xe9 \xc3\xa9".decode(connection.encoding) == "caf\\xe9 é"
+    assert "é".encode(connection.encoding) == b"\xc3\xa9"
