@@ -288,7 +288,9 @@ def test_the_size_told_is_the_room_that_the_backup_takes(
 
     log = back_up(source, plain, f"--extra-lsndir={lsns}")
 
-    told = Info.parse((lsns / "xtrabackup_info").read_text()).backup_size
+    info = Info.parse((lsns / "xtrabackup_info").read_text())
+    assert info.tool_command.startswith("--no-defaults --backup --target-dir=")
+    told = info.backup_size
     taken = sum(f.stat().st_size for f in plain.rglob("*") if f.is_file())
     assert taken == told
     assert f"({told} bytes)" in log

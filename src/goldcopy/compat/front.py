@@ -94,7 +94,8 @@ def _run(program: Program, log: Log) -> int:
 
         print(printed(program.name, program.face, loaded), end="")  # noqa: T201
         return 0
-    settings = parse(program.face, loaded.args, loaded.options)
+    leading = program.args[: len(program.args) - len(loaded.args)]
+    settings = parse(program.face, loaded.args, loaded.options, leading)
     if settings.flag("version"):
         _print_version(program)
         return 0

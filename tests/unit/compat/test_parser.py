@@ -287,6 +287,11 @@ def test_what_only_spares_room_keeps_no_runbook_from_its_backup():
     assert "no effect" in text
 
 
+def test_the_recorded_command_begins_with_the_options_about_option_files():
+    settings = parse(X, ["--backup", "--password=SECRET"], leading=["--defaults-file=/etc/db.cnf"])
+    assert settings.command == "--defaults-file=/etc/db.cnf --backup --password=..."
+
+
 def test_print_param_is_an_option_file_of_what_was_given_under_the_group_asked_for():
     words = "--datadir=/x --innodb-page-size=8k --tmpdir=/t --defaults-group=my2 --innodb-io-capacity=5"
     assert print_param(parse(M, words.split())) == (

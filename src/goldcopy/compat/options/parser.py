@@ -72,13 +72,17 @@ def face_of(program: str, args: Sequence[str]) -> tuple[Face, tuple[str, ...]]:
     return Face.MARIABACKUP, tuple(args)
 
 
-def parse(face: Face, args: Sequence[str], from_files: Iterable[FileOption] = ()) -> Settings:
+def parse(
+    face: Face, args: Sequence[str], from_files: Iterable[FileOption] = (), leading: Sequence[str] = ()
+) -> Settings:
     """Read option files' lines and a command line (without program name and leading ``--defaults-`` options).
+
+    ``leading``: those options, which the recorded command has as well.
 
     Raises OptionError for an ambiguous or refused option, or a value that cannot be. An unknown option is for the
     caller to refuse: ``Settings.refuse_unknown``.
     """
-    reader = _Reader(face, options_of(face))
+    reader = _Reader(face, options_of(face), shown=list(leading))
     for line in from_files:
         reader.file_option(line)
     reader.command_line(args)
