@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 Blocker = Literal["nothing", "ddl", "writes", "all"]
 
@@ -63,8 +64,9 @@ INSTANCE_LOCK = LockPlan(
 
 READ_LOCK = LockPlan(
     guard=(),
-    block_ddl=(Step(_ROTATE), Step(_FTWRL, "global read lock", "all", is_global=True)),
+    block_ddl=(Step(_FTWRL, "global read lock", "all", is_global=True),),
     commit=(Step(FLUSH_REDO),),
     commit_innodb=(),
     release=("UNLOCK TABLES",),
 )
+READ_LOCK_WITH_TAIL = replace(READ_LOCK, block_ddl=(Step(_ROTATE), *READ_LOCK.block_ddl))

@@ -89,3 +89,10 @@ def test_another_servers_redo_log_is_refused():
 )
 def test_a_binary_that_would_upgrade_the_files_is_refused(backup, binary, fits):
     assert (choose(backup).binary_objection(backup, binary) == "") is fits
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_a_servers_binlog_is_rotated_only_for_the_sake_of_its_tail(row):
+    """It is the user's: a backup that holds no tail leaves it alone."""
+    steps = (*row.locks.guard, *row.locks.block_ddl, *row.locks.commit, *row.locks.commit_innodb)
+    assert any("BINARY LOGS" in step.sql for step in steps) == row.binlog_tail
