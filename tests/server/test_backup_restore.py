@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lab import program, schema
+from lab.fronts import back_up, prepare
 from lab.load import USUAL, Load
 from lab.oracle import State, check_restored, snapshot
 from lab.server import LabServer
@@ -86,3 +87,29 @@ def test_nothing_is_lost_at_any_restore_point(
         print(f"restore point {n}: {transfers[-1]} transfers, {time.monotonic() - started:.1f} s")
     assert transfers == sorted(set(transfers)), "each backup must be later than the one before"
     assert written > 2 * 12e6, "the redo log must have wrapped, or this proves little"
+
+
+def redo_bytes(datadir: Path) -> int:
+    """Room that the redo log takes on the disk."""
+    return sum(f.stat().st_blocks * 512 for f in (datadir / "#innodb_redo").iterdir())
+
+
+@pytest.mark.parametrize("server_name", ["mysql-8.0", "mysql-9.7"])
+def test_what_is_recovered_keeps_no_room_for_redo_to_come(
+    server_name: str, make_server: MakeServer, lab_dir: Path
+) -> None:
+    """A server keeps its whole innodb_redo_log_capacity in files: a hundred backups of it would, too."""
+    source = make_server(server_name)
+    source.sql("CREATE DATABASE d", "CREATE TABLE d.t (id INT PRIMARY KEY)", "INSERT INTO d.t VALUES (1)")
+    program.backup(source, lab_dir / "ours")
+    back_up(source, lab_dir / "theirs")
+    prepare(source, lab_dir / "theirs", "--export")
+    with program.restore(source, lab_dir / "ours", lab_dir / "restored") as restored:
+        program.run("prepare", str(lab_dir / "ours"), "--mysqld", source.mysqld)
+        left = {d.name: redo_bytes(d) >> 20 for d in (restored.datadir, lab_dir / "ours", lab_dir / "theirs")}
+        assert all(mb < 8 for mb in left.values()), left
+        restored.start("--innodb-read-only", "--skip-log-bin")
+        assert restored.sql("SELECT id FROM d.t") == [(1,)]
+        restored.restart("--innodb-redo-log-capacity=64M")
+        restored.sql("INSERT INTO d.t VALUES (2)")
+        assert not restored.errors()

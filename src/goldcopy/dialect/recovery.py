@@ -206,9 +206,11 @@ def mysql80_old_options(task: RecoveryTask) -> list[str]:
 
 
 def mysql80_options(task: RecoveryTask) -> list[str]:
-    """MySQL 8.0.30 and later: the redo log is resized by the server; a capacity below the log's size costs time."""
-    capacity = max(256 * _MB, -(-task.log_bytes // _MB) * _MB)
-    return [*_mysql8(task, "--skip-replica-start"), f"--innodb-redo-log-capacity={capacity}"]
+    """MySQL 8.0.30 and later: the server makes a log of any size its own, and leaves a 32nd of its capacity in use.
+
+    Measured with logs of 690 and 880 MB: 256 MiB cost no time, 8 MiB did when much had to be rolled back.
+    """
+    return [*_mysql8(task, "--skip-replica-start"), f"--innodb-redo-log-capacity={256 * _MB}"]
 
 
 _LAST_BINLOG = re.compile(r"InnoDB: Last (?:MySQL )?binlog file '(?P<file>[^']*)', position (?P<position>\d+)")

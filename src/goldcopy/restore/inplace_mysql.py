@@ -22,11 +22,13 @@ from goldcopy.restore.keys import lent
 from goldcopy.restore.losses import refuse_losses
 from goldcopy.restore.materialise import Placement
 from goldcopy.restore.recovery import (
+    LOG_NAME,
     RecoveryOptions,
     memory_for,
     recover,
     refuse_errors,
     server_binary,
+    tidy,
     window_of,
 )
 from goldcopy.restore.remote import confined
@@ -37,7 +39,6 @@ from goldcopy.server.process import RecoveryRun
 
 PEER_REDO_NAME = "xtrabackup_logfile"
 RECOVERING_NAME = "goldcopy.recovering"
-_LOG_NAME = "goldcopy-recovery.log"
 _KEPT = ".goldcopy-kept"
 _NUMBERED = re.compile(r"\.\d{6,}")
 
@@ -148,7 +149,7 @@ def _run_again(
         *(["--skip-grant-tables"] if decide_xa else []),
         *options.extra,
     ]
-    log = os.path.join(directory, _LOG_NAME)
+    log = os.path.join(directory, LOG_NAME)
     image, placement = Image((Member(directory, manifest),)), Placement(directory, inside=True)
     with lent(image, options.keys, binary, directory) as server, confined(directory, server.program) as program:
         command = [*server_options, *home_options(binary), *server.options]
@@ -161,6 +162,4 @@ def _run_again(
             run.stop()
             refuse_errors(dialect, manifest, run.log_text(), emit)
     refuse_losses(manifest, placement)
-    for name in (_LOG_NAME, "auto.cnf"):
-        if os.path.exists(os.path.join(directory, name)):
-            os.unlink(os.path.join(directory, name))
+    tidy(directory)

@@ -21,6 +21,7 @@ from goldcopy.image.chain import Image
 from goldcopy.restore.durable import write_file
 from goldcopy.restore.keys import KeyOptions, keys_of
 from goldcopy.restore.recovery import memory_for
+from goldcopy.restore.redo_files import drop_spare_logs
 from goldcopy.restore.served import asked, tidy
 from goldcopy.server.binary import find_server_binary
 from goldcopy.server.keyring import LentRing, home_of, installed, read_ring, written
@@ -100,6 +101,8 @@ class NewMasterKey:
                 run.stop()
         finally:
             tidy(places.datadir, before)
+            if places.log_directory:
+                drop_spare_logs(places.log_directory)
 
     def _options(self, places: Places) -> list[str]:
         options = self._dialect.recovery_options(

@@ -22,14 +22,13 @@ from goldcopy.restore.keys import NO_KEYS, KeyOptions, check_keys, lent, named_i
 from goldcopy.restore.losses import refuse_losses
 from goldcopy.restore.materialise import Placement, check_stored
 from goldcopy.restore.missing import is_about_missing_table, missing_before
-from goldcopy.restore.redo_files import lay_logs
+from goldcopy.restore.redo_files import drop_spare_logs, lay_logs
 from goldcopy.restore.remote import Remote, confined, shown
 from goldcopy.server.binary import find_server_binary, home_options
 from goldcopy.server.process import RecoveryRun
 
 LOG_NAME = "goldcopy-recovery.log"
 _MB = 1 << 20
-
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,7 @@ def recover(
     refuse_errors(dialect, manifest, text, emit)
     result = _judge(dialect, manifest, applied + text, binary, emit)
     refuse_losses(manifest, placement)
-    _tidy(datadir, tail)
+    tidy(datadir, tail)
     return result
 
 
@@ -230,8 +229,9 @@ def _place_binlog_tail(image: Image, datadir: str) -> str:
     return base
 
 
-def _tidy(datadir: str, tail: str) -> None:
-    """Take away what only recovery needed: the binlog tail and what the run wrote after it."""
+def tidy(datadir: str, tail: str = "") -> None:
+    """Take away what only recovery needed: the binlog ``tail`` and what the run wrote after it, spare redo files."""
+    drop_spare_logs(datadir)
     if tail:
         for entry in os.listdir(datadir):
             if entry == tail + ".index" or (entry.startswith(tail + ".") and entry.rpartition(".")[2].isdigit()):

@@ -18,6 +18,7 @@ from goldcopy.restore.materialise import check_stored
 
 _STALE = re.compile(r"ib_logfile\d+$")
 _STALE_IN_DIRECTORY = re.compile(r"#ib_redo\d+(_tmp)?$")
+_SPARE = re.compile(r"#ib_redo\d+_tmp$")
 _UNFINISHED = ".goldcopy-tmp"
 
 
@@ -86,6 +87,17 @@ def write_empty_logs(window: Window, lsn: Lsn, directory: str) -> list[LogFile]:
     _write(empty, lambda _at, count: bytes(count), directory, files, force_fresh=False)
     _take_their_names(files, directory)
     return files
+
+
+def drop_spare_logs(directory: str) -> None:
+    """Remove the files that MySQL 8.0.30+ keeps for redo to come: up to its whole innodb_redo_log_capacity.
+
+    They hold nothing, and every start removes them first (``log0log.cc``, ``log_sys_init``). No server may be running.
+    """
+    inner = os.path.join(directory, DIRECTORY)
+    for name in os.listdir(inner) if os.path.isdir(inner) else ():
+        if _SPARE.match(name):
+            os.unlink(os.path.join(inner, name))
 
 
 def _write(window: Window, read: ReadAt, directory: str, files: list[LogFile], force_fresh: bool) -> None:

@@ -17,6 +17,7 @@ from goldcopy.events import Emit
 from goldcopy.image.chain import Image, Member
 from goldcopy.image.manifest import MANIFEST_NAME, load
 from goldcopy.restore.keys import NO_KEYS, KeyOptions, Lent, lent
+from goldcopy.restore.redo_files import drop_spare_logs
 from goldcopy.restore.redo_only import server_options
 from goldcopy.restore.remote import confined
 from goldcopy.server.binary import find_server_binary, home_options
@@ -128,7 +129,8 @@ def _text(value: str | bytes) -> str:
 
 
 def tidy(directory: str, before: set[str]) -> None:
-    """Take away what only a run has made, but for tablespaces and logs."""
+    """Take away what only a run has made, but for tablespaces and logs that hold something."""
+    drop_spare_logs(directory)
     keep = ("ib_logfile", "undo", "aria_log", "#innodb_redo", "ibtmp")
     for name in set(os.listdir(directory)) - before:
         path = os.path.join(directory, name)
