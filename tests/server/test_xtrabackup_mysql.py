@@ -98,6 +98,26 @@ def test_a_partial_backup_recovers_although_a_transaction_on_what_it_lacks_was_o
     assert checksum(copied_back(source, backup, lab_dir / "copy")) == want
 
 
+def test_a_partial_backup_has_the_definitions_of_its_tables_that_are_not_innodbs(
+    make_server: MakeServer, lab_dir: Path
+) -> None:
+    """Without its .sdi file, which tells 16 characters of its name, nobody could import a MyISAM table."""
+    source, backup = make_server("mysql-8.0"), lab_dir / "backup"
+    long = "name_of_more_than_sixteen"
+    source.sql("CREATE DATABASE d")
+    for table in ("t", "t_1", long, f"{long}_2"):
+        source.sql(f"CREATE TABLE d.{table} (id INT PRIMARY KEY) ENGINE=MyISAM", f"INSERT INTO d.{table} VALUES (1)")
+    back_up(source, backup, f"--databases=d.t d.{long}")
+    there = {re.sub(r"_\d+\.sdi$", ".sdi", p.name) for p in (backup / "d").iterdir()}
+    assert there == {"t.MYD", "t.MYI", "t.sdi", f"{long}.MYD", f"{long}.MYI", f"{long[:16]}.sdi"}
+
+    source.sql("DROP DATABASE d", "CREATE DATABASE d")
+    prepare(source, backup)
+    shutil.copytree(backup / "d", source.datadir / "d", dirs_exist_ok=True)
+    source.sql("USE d", "IMPORT TABLE FROM 'd/*.sdi'")
+    assert source.sql(f"SELECT t.id FROM d.t JOIN d.{long} USING (id)") == [(1,)]
+
+
 @pytest.mark.parametrize("server_name", ["mysql-8.0", "mysql-9.7"])
 def test_a_chain_by_name_survives_redo_only_passes_and_is_moved_back(
     server_name: str, make_server: MakeServer, lab_dir: Path

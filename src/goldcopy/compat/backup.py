@@ -23,6 +23,7 @@ from goldcopy.compat.options.settings import Settings
 from goldcopy.compat.peerdir import find_file, parse_settings, read_text
 from goldcopy.compat.plugins import missing_algorithms, plugin_settings
 from goldcopy.compat.requests import key_options
+from goldcopy.compat.sdifiles import named_by_table
 from goldcopy.compat.session import (
     account_of,
     check_binlog_info,
@@ -114,7 +115,9 @@ def _capture(
         _spool(settings, call.target_dir, peer) as spool,
         SafeReplica(instance, settings.flag("safe-slave-backup"), timeout_s, log.emit),
         Capture(
-            instance, sink, base, _capture_options(settings, call.target_dir, filters, peer, spool), log.emit
+            instance, sink, base,
+            _capture_options(settings, call.target_dir, _wanted(filters, peer, instance.datadir), peer, spool),
+            log.emit,
         ) as capture,
     ):
         unwritten = UnwrittenSpaces(instance) if peer.mariadb and base is not None else None
@@ -175,20 +178,20 @@ def _is_file(settings: Settings, option: str) -> bool:
     return settings.face.positional and settings.text(option).startswith("/")
 
 
-def _wanted(filters: Filters, peer: Peer) -> Callable[[str], bool] | None:
+def _wanted(filters: Filters, peer: Peer, datadir: str) -> Callable[[str], bool] | None:
     """MySQL's own databases go along: its server, which recovers the backup, does not start without them."""
     if not filters.partial:
         return None
     if peer.mariadb:
         return filters.keeps
-    return lambda path: path.startswith(_MYSQL_OWN) or filters.keeps(path)
+    return lambda path: path.startswith(_MYSQL_OWN) or filters.keeps(named_by_table(path, datadir))
 
 
 _MYSQL_OWN = ("mysql/", "performance_schema/")
 
 
 def _capture_options(
-    settings: Settings, target_dir: str, filters: Filters, peer: Peer, spool: str
+    settings: Settings, target_dir: str, wanted: Callable[[str], bool] | None, peer: Peer, spool: str
 ) -> CaptureOptions:
     return CaptureOptions(
         threads=settings.number("parallel"),
@@ -203,7 +206,7 @@ def _capture_options(
         rocksdb=settings.face.mariadb is False or settings.flag("rocksdb-backup"),
         own_dirs=tuple(d for d in (target_dir, settings.text("extra-lsndir")) if d),
         name=settings.text("history"),
-        wanted=_wanted(filters, peer),
+        wanted=wanted,
         policy=lock_policy(settings),
     )
 

@@ -10,6 +10,7 @@ from goldcopy.compat.filters import (
     names,
     tables_file,
 )
+from goldcopy.compat.sdifiles import named_by_table
 from goldcopy.errors import UsageError
 
 FILES = (
@@ -116,3 +117,21 @@ def test_lists_in_files(tmp_path):
 def test_what_cannot_be_a_name_is_an_error(entry):
     with pytest.raises(UsageError, match="is not valid|is too long"):
         names(entry)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "table"),
+    [
+        ("a_very_long_tabl_366", '{"dd_object_type":"Table","dd_object":{"name":"a_very_long_table","columns":[]}}',
+         "a_very_long_table"),
+        ("@1o@002dmit_7", '{"dd_object":{"name":"\u00fc-mit"}}', "@1o@002dmit"),
+        ("t_1_7", "cut off", "t_1"),
+        ("t_1_8", None, "t_1"),
+    ],
+)  # fmt: skip
+def test_a_definition_goes_with_its_table(tmp_path, file, text, table):
+    (tmp_path / "db1").mkdir()
+    if text is not None:
+        (tmp_path / "db1" / f"{file}.sdi").write_text(text)
+    assert named_by_table(f"db1/{file}.sdi", str(tmp_path)) == f"db1/{table}.sdi"
+    assert named_by_table(f"db1/{file}.MYD", str(tmp_path)) == f"db1/{file}.MYD"
