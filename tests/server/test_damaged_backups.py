@@ -38,6 +38,13 @@ def cut(path: Path) -> None:
     rewrite(path, path.read_bytes()[:-PAGE])
 
 
+def two(folder: Path, pattern: str) -> list[Path]:
+    """The files that fit: delta and meta."""
+    found = list(folder.glob(pattern))
+    assert len(found) == 2
+    return found
+
+
 def reword(path: Path, old: str, new: str) -> None:
     """Let a text say something else."""
     assert old in path.read_text()
@@ -74,9 +81,10 @@ INCREMENT: dict[str, Callable[[Path], object]] = {
     "a page size": lambda d: reword(d / "d/t.ibd.meta", "16384", "8192"),
     "a meta that is gone": lambda d: (d / "d/t.ibd.meta").unlink(),
     "a delta that is gone": lambda d: (d / "d/t.ibd.delta").unlink(),
+    "delta and meta gone": lambda d: [(d / f"d/t.ibd.{end}").unlink() for end in ("delta", "meta")],
+    "all of a partition gone": lambda d: [path.unlink() for path in two(d / "d", "part#[pP]#p1.*")],
 }
 INCREMENT_OF_OURS: dict[str, Callable[[Path], object]] = {
-    "delta and meta gone": lambda d: [(d / f"d/t.ibd.{end}").unlink() for end in ("delta", "meta")],
     "a space id": lambda d: reword(d / "d/t.ibd.meta", "space_id = ", "space_id = 1"),
 }
 
@@ -94,6 +102,7 @@ def filled(server: LabServer) -> None:
     server.sql(
         "CREATE DATABASE d", "CREATE TABLE d.t (id INT PRIMARY KEY AUTO_INCREMENT, v VARCHAR(200)) ENGINE=InnoDB",
         "CREATE TABLE d.my (id INT PRIMARY KEY) ENGINE=MyISAM", "INSERT INTO d.my VALUES (1)",
+        "CREATE TABLE d.part (id INT PRIMARY KEY) ENGINE=InnoDB PARTITION BY HASH(id) PARTITIONS 2",
         "INSERT INTO d.t (v) SELECT REPEAT('x', 150) FROM information_schema.columns LIMIT 900",
     )  # fmt: skip
     server.restart()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise, zip_longest
 
 from goldcopy.compat.ddlmarks import DEL
+from goldcopy.compat.definitions import defined_tablespaces
 from goldcopy.compat.increments import entries
 from goldcopy.compat.infofiles import Checkpoints
 from goldcopy.compat.peerdir import PeerDir, read_peer_dir, read_text
@@ -151,6 +152,8 @@ def _corrupt_in_source(backup: PeerDir) -> dict[str, frozenset[int]]:
 def _of_theirs(increment: PeerDir, contents: Increment, base: str) -> Iterator[Damage]:
     home = increment.directory
     yield from _metas_alone(home)
+    if not contents.partial:
+        yield from _lost_without_trace(home, contents, base)
     for piece in contents.pieces:
         name = os.path.relpath(piece.source, home)
         if not piece.page_size:
@@ -171,6 +174,19 @@ def _metas_alone(home: str) -> Iterator[Damage]:
         either = (name + ".delta", name.removesuffix(".ibd") + DEL)
         if name != path and not any(os.path.exists(os.path.join(home, other)) for other in either):
             yield Damage(name + ".delta", "is missing")
+
+
+def _lost_without_trace(home: str, contents: Increment, base: str) -> Iterator[Damage]:
+    """Without delta and meta a table would count as dropped; but then its definition would be gone, too."""
+    known = Lookup(contents.pieces, lambda piece: piece.path)
+    for path in defined_tablespaces(home, entries(home)):
+        meta = os.path.join(home, path + ".meta")
+        if path not in known and not os.path.exists(meta) and os.path.exists(os.path.join(base, path)):
+            yield Damage(
+                path + ".delta",
+                "is missing, though the table was not dropped: its .frm is there (or its tablespace was discarded"
+                " before the backup: then --innodb-force-recovery=1 is right)",
+            )
 
 
 class _Delta:
