@@ -27,6 +27,7 @@ from goldcopy.server.file_rules import (
 from goldcopy.server.instance import Instance
 
 _MAX_DEPTH = 8
+_Row = bytes | bytearray | memoryview
 
 
 class FileRef(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -61,14 +62,34 @@ class Stray(msgspec.Struct, frozen=True):
 
 
 class FileList(Packed[FileRef]):
-    """Files in the order in which they were found."""
+    """Files in the order in which they were found. Their roots, almost always one, are kept once."""
 
     def __init__(self, files: Iterable[FileRef] = ()) -> None:
-        super().__init__(FileRef, files)
+        super().__init__(FileRef)
+        self._encode, self._decode = _with_shared_roots(self._encode, self._decode)
+        self.extend(files)
 
     def only(self, wanted: Callable[[str], bool] | None) -> FileList:
         """Those whose ``path`` is wanted; None: all."""
         return self if wanted is None else FileList(file for file in self if wanted(file.path))
+
+
+def _with_shared_roots(
+    encode: Callable[[FileRef], bytes], decode: Callable[[_Row], FileRef]
+) -> tuple[Callable[[FileRef], bytes], Callable[[_Row], FileRef]]:
+    """Instead of the root, a row has the character of its number."""
+    roots: list[str] = []
+
+    def pack(file: FileRef) -> bytes:
+        if file.root not in roots:
+            roots.append(file.root)
+        return encode(replace(file, root=chr(roots.index(file.root))))
+
+    def unpack(row: _Row) -> FileRef:
+        file = decode(row)
+        return replace(file, root=roots[ord(file.root)])
+
+    return pack, unpack
 
 
 class Listing(msgspec.Struct, frozen=True):
