@@ -37,11 +37,11 @@ def run(command: Prepare, emit: Emit) -> Manifest:
     image = open_image(command.directory)
     if image.newest.state == "prepared":
         raise BackupInvalid(f"{command.directory} is prepared already", hint="restore it, or start a server on it")
-    preflight(image, command.recovery_options())
+    options = preflight(image, command.recovery_options())
     with Target(image, Placement(working_copy(home), inside=True), emit) as target:
         emit(Phase("restore", f"{len(image.members)} backup(s) laid down beside {home}"))
         target.fill(threads=command.parallel)
-        target.recover(command.recovery_options())
+        target.recover(options)
         emit(Phase("finish", "checksums of the prepared files"))
         manifest = target.write_prepared_manifest()
         target.keep(instead_of=home)

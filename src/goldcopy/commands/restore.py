@@ -58,8 +58,9 @@ def run(command: Restore, emit: Emit) -> Manifest:
     image = open_image(command.from_)
     if command.defaults_file:
         check_configuration(image.newest, command.defaults_file)
+    options = command.recovery_options()
     if command.recover and image.newest.state == "backup":
-        preflight(image, command.recovery_options())
+        options = preflight(image, options)
     with Target(
         image, command.placement(), emit, force_non_empty=command.force_non_empty, move=command.move
     ) as target:
@@ -70,7 +71,7 @@ def run(command: Restore, emit: Emit) -> Manifest:
             target.fill(threads=command.parallel)
         if image.newest.state == "backup":
             if command.recover:
-                target.recover(command.recovery_options())
+                target.recover(options)
             else:
                 target.write_logs()
         target.bring_logs_home()

@@ -81,7 +81,7 @@ def prepare(request: PrepareRequest, emit: Emit) -> PeerDir:
     if increment is not None:
         _check_chain(target, increment, request, emit)
         refuse_packed(increment.directory)
-    _check_keys(target, increment, request)
+    request = _with_keys(target, increment, request)
     wait_for_other_server(target.directory)
     partial = target.partial or (increment is not None and increment.partial)
     contents = read_increment(increment, partial=partial) if increment is not None else None
@@ -107,21 +107,25 @@ def prepare(request: PrepareRequest, emit: Emit) -> PeerDir:
     return target
 
 
-def _check_keys(target: PeerDir, increment: PeerDir | None, request: PrepareRequest) -> None:
+def _with_keys(target: PeerDir, increment: PeerDir | None, request: PrepareRequest) -> PrepareRequest:
+    """The request, the keys of MySQL looked up. Raises KeyMissing, Unsupported, UsageError."""
     if target.family == "mysql":
-        if not request.apply_log_only:
-            _preflight_mysql(target, increment, _mysql_options(target, request))
-        return
+        if request.apply_log_only:
+            return request
+        return replace(request, keys=_look_up_keys(target, increment, _mysql_options(target, request)))
     settings = dict((increment or target).settings)
     ids = key_ids_in(target.tablespaces()) if settings.get(KEY_FILE) else frozenset()
     check_key_files(settings, ids)
+    return request
 
 
-def _preflight_mysql(target: PeerDir, increment: PeerDir | None, options: RecoveryOptions) -> None:
+def _look_up_keys(target: PeerDir, increment: PeerDir | None, options: RecoveryOptions) -> KeyOptions:
+    """Where the keys are, and the keys themselves where there is something to recover."""
     chain = [d for d in (increment, target) if d is not None]
     members = [Member(d.directory, d.manifest) for d in chain if d.manifest is not None]
     if members and members[-1].manifest.state != "prepared":
-        preflight(Image(tuple(members)), options)
+        return preflight(Image(tuple(members)), options).keys
+    return options.keys
 
 
 def _tell_state(target: PeerDir, emit: Emit) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from goldcopy.errors import BackupInvalid, KeyMissing, RecoveryFailed, Unsupported
 from goldcopy.formats.delta import read_header
@@ -30,11 +30,13 @@ class KeyOptions:
     """Where the user says that the keys are. ``keyring``: a keyring file, or the component's configuration.
 
     ``phrase``: of the keys that travel in the backup. ``plugin_dir``: of the recovering server, "" = its own.
+    ``found``: what all this led to when it was looked up, None = not yet (``looked_up``).
     """
 
     keyring: str = ""
     phrase: str = field(default="", repr=False)
     plugin_dir: str = ""
+    found: tuple[Key, ...] | None = field(default=None, repr=False)
 
 
 NO_KEYS = KeyOptions()
@@ -117,9 +119,12 @@ def _names(image: Image, wanted: Sequence[Wrapped]) -> set[str]:
 # -- whether it is there -------------------------------------------------------------------------------------------
 
 
-def check_keys(image: Image, options: KeyOptions, binary: str) -> None:
-    """Raises KeyMissing unless every master key that this restore point needs is at hand, and is the right one."""
-    keys_of(image, options, binary)
+def looked_up(image: Image, options: KeyOptions, binary: str) -> KeyOptions:
+    """The options with the keys: page 0 of every encrypted tablespace is read for them, once.
+
+    Raises KeyMissing unless every master key that this restore point needs is at hand, and is the right one.
+    """
+    return replace(options, found=keys_of(image, options, binary))
 
 
 def keys_of(image: Image, options: KeyOptions, binary: str) -> tuple[Key, ...]:
@@ -127,6 +132,8 @@ def keys_of(image: Image, options: KeyOptions, binary: str) -> tuple[Key, ...]:
 
     Also () where only the server's own software can reach the keys: then the server finds them, or says so.
     """
+    if options.found is not None:
+        return options.found
     wanted = needed(image) if image.newest.server.family == "mysql" else ()
     given = options.keyring or options.phrase
     if not given and _elsewhere(image.newest.server):

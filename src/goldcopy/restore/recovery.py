@@ -18,7 +18,7 @@ from goldcopy.image.chain import Image
 from goldcopy.image.manifest import BINLOG_TAIL_NAME, Manifest, Position, Space
 from goldcopy.restore.by_id import apply_by_id
 from goldcopy.restore.key_files import KEY_FILE, check_key_files, mariadb_key_ids
-from goldcopy.restore.keys import NO_KEYS, KeyOptions, check_keys, lent, named_in
+from goldcopy.restore.keys import NO_KEYS, KeyOptions, lent, looked_up, named_in
 from goldcopy.restore.losses import refuse_losses
 from goldcopy.restore.materialise import Placement, check_stored
 from goldcopy.restore.missing import is_about_missing_table, missing_before
@@ -89,17 +89,17 @@ def server_binary(manifest: Manifest, options: RecoveryOptions) -> str:
     return find_server_binary(server.family, server.version, options.binary, force=options.force, home=server.home)
 
 
-def preflight(image: Image, options: RecoveryOptions) -> None:
+def preflight(image: Image, options: RecoveryOptions) -> RecoveryOptions:
     """Find out before anything is copied what recovery could not do without: the server's binary, and its keys.
 
-    Raises Unsupported, UsageError, KeyMissing.
+    Returns the options for recovery, the keys of MySQL looked up. Raises Unsupported, UsageError, KeyMissing.
     """
+    options = options.settled()
     server = image.newest.server
     family = choose(server.version, force=True).family
     binary = server_binary(image.newest, options)
     if family == "mysql":
-        check_keys(image, options.settled().keys, binary)
-        return
+        return replace(options, keys=looked_up(image, options.keys, binary))
     given = (option.lstrip("-").partition("=") for option in options.extra)
     asked = {name.replace("-", "_").removeprefix("loose_"): value for name, _, value in given}
     settings = {**server.variables, **asked}
@@ -107,6 +107,7 @@ def preflight(image: Image, options: RecoveryOptions) -> None:
         settings, mariadb_key_ids(image) if settings.get(KEY_FILE) else frozenset(),
         hint="bring it there, or name its place: --server-option NAME=PATH",
     )
+    return options
 
 
 def recover(

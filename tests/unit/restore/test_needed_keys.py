@@ -15,7 +15,7 @@ from goldcopy.formats.keys.transition import seal
 from goldcopy.image.chain import Image, Member
 from goldcopy.image.manifest import KEYS_NAME, Manifest, Position, Redo, Server, Space
 from goldcopy.restore.key_files import check_key_files
-from goldcopy.restore.keys import KeyOptions, check_keys, keys_of, named_in, needed
+from goldcopy.restore.keys import KeyOptions, keys_of, looked_up, named_in, needed
 
 UUID = "83e487a5-e899-11f1-a41d-02fc00000001"
 PAGE = 16384
@@ -149,19 +149,27 @@ def test_keys_are_lent_for_the_redo_of_a_table_whose_pages_are_not_written_yet(t
 def test_what_is_not_there_or_wrong_is_named(tmp_path: Path, keys: tuple[Key, ...], said: str) -> None:
     """The newest key of the source may be in the redo only, so it counts as well."""
     with pytest.raises(KeyMissing, match=said) as failed:
-        check_keys(full(tmp_path / "a", newest=name(2)), ring(tmp_path, *keys), "")
+        keys_of(full(tmp_path / "a", newest=name(2)), ring(tmp_path, *keys), "")
     assert str(tmp_path / "ring") in failed.value.message
     assert "--keyring" in failed.value.hint
+
+
+def test_keys_that_were_looked_up_are_not_looked_for_again(tmp_path: Path) -> None:
+    image = full(tmp_path / "a")
+    options = looked_up(image, ring(tmp_path, key(1)), "")
+    (tmp_path / "ring").unlink()
+    assert keys_of(image, options, "") == (key(1),)
+    assert "secret" not in repr(options) and "found" not in repr(options)
 
 
 def test_keys_of_the_backup_itself_open_with_their_phrase(tmp_path: Path) -> None:
     image = full(tmp_path / "a")
     with pytest.raises(KeyMissing, match="taken without --transition-key"):
-        check_keys(image, KeyOptions(phrase="p"), "")
+        keys_of(image, KeyOptions(phrase="p"), "")
     (tmp_path / "a" / KEYS_NAME).write_bytes(seal([key(1)], "p"))
-    check_keys(image, KeyOptions(phrase="p"), "")
+    keys_of(image, KeyOptions(phrase="p"), "")
     with pytest.raises(KeyMissing, match="pass phrase is another one"):
-        check_keys(image, KeyOptions(phrase="q"), "")
+        keys_of(image, KeyOptions(phrase="q"), "")
 
 
 def test_a_keyring_that_only_the_server_can_ask_is_left_to_it(tmp_path: Path) -> None:
@@ -174,7 +182,7 @@ def test_a_keyring_that_only_the_server_can_ask_is_left_to_it(tmp_path: Path) ->
 def test_a_configuration_may_be_named_instead(tmp_path: Path) -> None:
     (tmp_path / "keys").write_bytes(component_ring([key(1)]))
     (tmp_path / "c.cnf").write_text('{"path": "keys", "read_only": true}')
-    check_keys(full(tmp_path / "a"), KeyOptions(keyring=str(tmp_path / "c.cnf")), "")
+    keys_of(full(tmp_path / "a"), KeyOptions(keyring=str(tmp_path / "c.cnf")), "")
 
 
 def test_a_keyring_among_server_options_never_reaches_the_server() -> None:
