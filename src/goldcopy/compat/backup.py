@@ -23,7 +23,7 @@ from goldcopy.compat.options.settings import Settings
 from goldcopy.compat.peerdir import find_file, parse_settings, read_text
 from goldcopy.compat.plugins import missing_algorithms, plugin_settings
 from goldcopy.compat.requests import key_options
-from goldcopy.compat.sdifiles import named_by_table
+from goldcopy.compat.sdifiles import table_files
 from goldcopy.compat.session import (
     account_of,
     check_binlog_info,
@@ -184,7 +184,7 @@ def _wanted(filters: Filters, peer: Peer, datadir: str) -> Callable[[str], bool]
         return None
     if peer.mariadb:
         return filters.keeps
-    return lambda path: path.startswith(_MYSQL_OWN) or filters.keeps(named_by_table(path, datadir))
+    return lambda path: path.startswith(_MYSQL_OWN) or any(map(filters.keeps, table_files(path, datadir)))
 
 
 _MYSQL_OWN = ("mysql/", "performance_schema/")

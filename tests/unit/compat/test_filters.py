@@ -10,7 +10,7 @@ from goldcopy.compat.filters import (
     names,
     tables_file,
 )
-from goldcopy.compat.sdifiles import named_by_table
+from goldcopy.compat.sdifiles import table_files
 from goldcopy.errors import UsageError
 
 FILES = (
@@ -120,18 +120,21 @@ def test_what_cannot_be_a_name_is_an_error(entry):
 
 
 @pytest.mark.parametrize(
-    ("file", "text", "table"),
+    ("file", "text", "tables"),
     [
         ("a_very_long_tabl_366", '{"dd_object_type":"Table","dd_object":{"name":"a_very_long_table","columns":[]}}',
-         "a_very_long_table"),
-        ("@1o@002dmit_7", '{"dd_object":{"name":"\u00fc-mit"}}', "@1o@002dmit"),
-        ("t_1_7", "cut off", "t_1"),
-        ("t_1_8", None, "t_1"),
+         {"a_very_long_table"}),
+        ("@1o@002dmit_7", '{"dd_object":{"name":"\u00fc-mit"}}', {"@1o@002dmit"}),
+        ("@1o@002d345678901234_7", '{"dd_object":{"name":"\u00fc-345678901234_567"}}',
+         {"@1o@002d345678901234_567.MYD", "@1o@002d345678901234_7.sdi"}),
+        ("t_1_7", "cut off", {"t_1"}),
+        ("t_1_8", None, {"t_1"}),
     ],
 )  # fmt: skip
-def test_a_definition_goes_with_its_table(tmp_path, file, text, table):
+def test_a_definition_goes_with_its_table(tmp_path, file, text, tables):
     (tmp_path / "db1").mkdir()
+    (tmp_path / "db1/@1o@002d345678901234_567.MYD").touch()
     if text is not None:
         (tmp_path / "db1" / f"{file}.sdi").write_text(text)
-    assert named_by_table(f"db1/{file}.sdi", str(tmp_path)) == f"db1/{table}.sdi"
-    assert named_by_table(f"db1/{file}.MYD", str(tmp_path)) == f"db1/{file}.MYD"
+    assert {*table_files(f"db1/{file}.sdi", str(tmp_path))} == {f"db1/{table}" for table in tables}
+    assert table_files(f"db1/{file}.MYD", str(tmp_path)) == [f"db1/{file}.MYD"]
