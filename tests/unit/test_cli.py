@@ -14,6 +14,7 @@ from goldcopy.server.session import resolve
         # with no thread at all nothing was copied, and nothing said so
         ["restore", "--from", "b", "--datadir", "d", "--no-recover", "--parallel", "0"],
         ["prepare", "b", "--parallel", "0"],
+        ["prepare", "b", "--parallel", "100000"],
         ["prepare", "b", "--use-memory-mb", "-1"],
         ["backup", "--to", "b", "--parallel", "0"],
         ["backup", "--to", "b", "--throttle-mb", "nan"],

@@ -27,7 +27,9 @@ class Backup:
     to: str = opt("directory to create and write the backup into", example="/backup/mon", metavar="DIR")
     base: str = opt("take an increment: only what changed since this earlier backup", "", metavar="DIR")
     name: str = opt("a name to remember this backup by", "", metavar="TEXT")
-    parallel: int = opt("threads that copy; 2 is kinder to a busy server, 4 is faster", 2, metavar="N", minimum=1)
+    parallel: int = opt(
+        "threads that copy; 2 is kinder to a busy server, 4 is faster", 2, metavar="N", minimum=1, maximum=256
+    )
     throttle_mb: float = opt("read at most this many MB a second (0: no limit)", 0.0, metavar="MB")
     throttle_iops: int = opt("make at most this many reads of 1 MiB a second (0: no limit)", 0, metavar="N")
     on_corrupt: str = opt(

@@ -26,7 +26,7 @@ class Prepare(Recovering):
     """
 
     directory: str = opt("directory of the backup", example="/backup/mon", positional=True, metavar="DIR")
-    parallel: int = opt("threads that copy", 4, metavar="N", minimum=1)
+    parallel: int = opt("threads that copy", 4, metavar="N", minimum=1, maximum=256)
 
 
 def run(command: Prepare, emit: Emit) -> Manifest:

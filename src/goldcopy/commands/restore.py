@@ -35,7 +35,7 @@ class Restore(Recovering):
     )
     owner: str = opt("owner of the files (default: mysql when root and it exists, else whoever runs this)", "",
                      metavar="USER[:GROUP]")
-    parallel: int = opt("threads that write", 4, metavar="N", minimum=1)
+    parallel: int = opt("threads that write", 4, metavar="N", minimum=1, maximum=256)
     defaults_file: str = opt(
         "the option file that the restored server will use: refuse when it does not fit the backup", "",
         example="/etc/my.cnf", metavar="FILE",

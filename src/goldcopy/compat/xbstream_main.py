@@ -20,6 +20,7 @@ from goldcopy.image.channel import Channel, fifo_sources
 from goldcopy.image.extract import extract
 
 _READ_BYTES = 256 << 10
+_MOST_THREADS = 256  # the originals name no end; a process cannot have as many as one may type
 _HINT_MODE = "give -c FILE... to pack files, or -x to unpack a stream that comes in on standard input"
 
 
@@ -98,6 +99,7 @@ def _pack_file(out: Channel, directory: str, name: str, absolute: bool) -> None:
 
 def _unpack(args: argparse.Namespace, say: Callable[[str], None]) -> None:
     count = getattr(args, "fifo_streams", 1)
+    threads = max(args.parallel, getattr(args, "decompress_threads", 1), getattr(args, "encrypt_threads", 1))
     with contextlib.ExitStack() as stack:
         streams = [sys.stdin.fileno()]
         if count > 1:
@@ -109,7 +111,7 @@ def _unpack(args: argparse.Namespace, say: Callable[[str], None]) -> None:
             args.directory,
             decompress=getattr(args, "decompress", False),
             key=key,
-            parallel=max(args.parallel, getattr(args, "decompress_threads", 1), getattr(args, "encrypt_threads", 1)),
+            parallel=min(threads, _MOST_THREADS),
             absolute_names=args.absolute_names,
             on_file=say,
         )

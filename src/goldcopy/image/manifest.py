@@ -314,6 +314,8 @@ def _load(file: _File) -> Manifest:
         at += len(piece)
     if file.read(end, file.size) != _sum_line(found_sum):
         raise _damaged(file)
+    if len(ends) < 2:
+        raise BackupInvalid(f"{file.path}: the manifest holds nothing but its first line")
     head = _decode(file.path, msgspec.json.Decoder(_Head), file.read(ends[0], ends[1]))
     spaces = _Lines(file, Space, ends[1 : 2 + head.spaces])
     plain = _Lines(file, Plain, ends[1 + head.spaces :])

@@ -151,7 +151,8 @@ class Materialiser:
         sizes = array("q", (space.size_final for space in newest.spaces))
         self._total = sum(sizes) + sum(plain.size for plain in newest.plain)
         jobs = self._jobs(array("L", sorted(range(len(sizes)), key=lambda i: -sizes[i])))
-        threads = [threading.Thread(target=self._work, args=(jobs,)) for _ in range(self._threads)]
+        count = min(self._threads, len(sizes) + len(newest.plain))
+        threads = [threading.Thread(target=self._work, args=(jobs,)) for _ in range(count)]
         try:
             for t in threads:
                 t.start()

@@ -1,7 +1,6 @@
 """--history must write what the original's scripts read, and find the base that they would."""
 
 import re
-import time
 from pathlib import Path
 
 import pytest
@@ -82,9 +81,7 @@ def test_an_older_table_is_brought_up_to_date(peer, stale, change):
     assert any(f"ALTER TABLE {table(peer)} {change}" in sql for sql in server.said)
 
 
-def test_the_row_is_honest_and_in_the_tables_order(monkeypatch):
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
+def test_the_row_is_honest_and_in_the_tables_order():
     server = Server("varchar(40)", "text")
     record(server, PXB, INFO)
     insert = server.said[-1]

@@ -103,17 +103,6 @@ def manifest(series="10.11", kind="full", **changes):
     return Manifest(**(facts | changes))
 
 
-@pytest.fixture(autouse=True)
-def in_utc(monkeypatch):
-    import time
-
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
-
-
 def test_a_backup_of_ours_is_described_as_the_real_tool_described_the_same_facts():
     peer = peer_of("mariadb", "10.11.19")
     full = GOLDEN / "mariadb-10.11/full"

@@ -17,17 +17,6 @@ def logged(shape=Shape.STRUCTURED, verbose=False):
     return Log(out, shape, verbose=verbose, clock=lambda: MOMENT), out
 
 
-@pytest.fixture(autouse=True)
-def in_utc(monkeypatch):
-    import time
-
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
-
-
 @pytest.mark.parametrize(
     ("shape", "severity", "thread", "line"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tracemalloc
 from pathlib import Path
 
@@ -77,6 +78,13 @@ def test_flipped_and_missing_bytes_are_found(tmp_path):
         (directory / MANIFEST_NAME).write_bytes(data)
         with pytest.raises(BackupInvalid):
             load(str(directory))
+
+
+def test_a_first_line_alone_is_no_manifest_though_its_sum_is_right(tmp_path):
+    first = next(iter(dump(manifest()))).partition(b"\n")[0] + b"\n"
+    (tmp_path / MANIFEST_NAME).write_bytes(first + hashlib.sha256(first).hexdigest().encode() + b"\n")
+    with pytest.raises(BackupInvalid, match="nothing but its first line"):
+        load(str(tmp_path))
 
 
 @pytest.mark.parametrize("first", [b"goldcopy-manifest 1 0123", b"goldcopy-manifest 3", b"", b"{}"])
