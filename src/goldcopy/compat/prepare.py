@@ -21,7 +21,7 @@ from goldcopy.restore.inplace import Increment, Overlay, replace_directory
 from goldcopy.restore.inplace_mysql import recover_in_place, take_over
 from goldcopy.restore.key_files import KEY_FILE, check_key_files, key_ids_in
 from goldcopy.restore.keys import NO_KEYS, KeyOptions
-from goldcopy.restore.log_header import empty_when_spent
+from goldcopy.restore.log_header import empty_when_spent, mark_restored
 from goldcopy.restore.preconditions import wait_for_other_server
 from goldcopy.restore.recovery import RecoveryOptions, preflight
 from goldcopy.restore.redo_only import RedoRequest, apply_redo, discard_saved
@@ -291,8 +291,10 @@ def _recover(target: PeerDir, increment: PeerDir | None, request: PrepareRequest
 
 
 def _end_log(target: PeerDir) -> None:
+    """After the last server has run: what it wrote of the log is what the restored one finds."""
     head = target.system_files[0]
     if target.family == "mariadb" and all(os.path.exists(target.path(name)) for name in (REDO_NAME, head)):
+        mark_restored(target.path(REDO_NAME))
         empty_when_spent(target.path(REDO_NAME), target.path(head))
 
 

@@ -1,8 +1,9 @@
 """The indexes of a recovered directory, checked by its own server: CHECK TABLE on every InnoDB table.
 
 The server runs read-only, so that nothing is changed, and one that falls over a damaged page leaves nothing to be
-recovered: it is started again for the tables that are left. What no index holds (undo, free pages, the dictionary's
-own tablespace) is checked by the pages' sums before.
+recovered: it is started again for the tables that are left. MariaDB 11.8 calls sound tables corrupt then, as long as
+something is to be purged; under innodb_force_recovery=3 it changes no page either (see ``redo_only``). What no index
+holds (undo, free pages, the dictionary's own tablespace) is checked by the pages' sums before.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from collections.abc import Iterator
 import pymysql
 from pymysql.cursors import Cursor
 
+from goldcopy.dialect import choose
 from goldcopy.errors import BackupInvalid
 from goldcopy.events import Emit, Note, Warn
 from goldcopy.image.manifest import Manifest
+from goldcopy.restore.redo_only import APPLY_ONLY
 from goldcopy.restore.served import Served, Table, asked, tables_of
 from goldcopy.restore.sums import page_damages
 
@@ -60,7 +63,9 @@ def _bad_spaces(manifest: Manifest, directory: str, emit: Emit) -> Iterator[str]
 
 def _run(served: Served, checked: set[Table], damaged: list[str], emit: Emit) -> bool:
     """Check what is not in ``checked`` by one run of the server. False: the server fell over the last one."""
-    with served.serve(LOG_NAME, emit, "--innodb-read-only=ON") as run, asked(run) as cursor:
+    mariadb = choose(served.version, force=True).family == "mariadb"
+    untouched = APPLY_ONLY if mariadb else ("--innodb-read-only=ON",)
+    with served.serve(LOG_NAME, emit, *untouched) as run, asked(run) as cursor:
         for table in tables_of(cursor, _TABLES):
             if table in checked:
                 continue

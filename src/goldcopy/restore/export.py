@@ -13,10 +13,8 @@ from collections.abc import Iterator, Sequence
 import pymysql
 from pymysql.cursors import Cursor
 
-from goldcopy.dialect import choose
 from goldcopy.errors import RecoveryFailed
 from goldcopy.events import Emit, Note, Phase, Warn
-from goldcopy.restore.log_header import mark_restored
 from goldcopy.restore.served import Served, Table, asked, tables_of
 from goldcopy.server.process import RecoveryRun
 
@@ -53,9 +51,6 @@ def export_tables(served: Served, emit: Emit) -> int:
             _tell_rollbacks(run.log_text(), emit)
     finally:
         _give_names_back(served.directory)
-    redo = os.path.join(served.directory, "ib_logfile0")
-    if choose(served.version, force=True).family == "mariadb" and os.path.exists(redo):
-        mark_restored(redo)
     return count
 
 

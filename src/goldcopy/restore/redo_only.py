@@ -19,7 +19,6 @@ from goldcopy.events import Emit, Note, Phase
 from goldcopy.formats import Lsn
 from goldcopy.image.manifest import Manifest
 from goldcopy.restore.durable import copy_whole
-from goldcopy.restore.log_header import mark_restored
 from goldcopy.restore.losses import away, refuse_losses
 from goldcopy.restore.materialise import Placement
 from goldcopy.restore.missing import is_about_missing_table
@@ -116,7 +115,6 @@ def apply_redo(request: RedoRequest, emit: Emit) -> RedoApplied:
         raise
     finally:
         _tidy(request.directory, before)
-    mark_restored(os.path.join(request.directory, _REDO))
     _forget_redo(request.directory)
     return RedoApplied(binary, *dialect.recovered_binlog(text))
 
