@@ -135,6 +135,7 @@ def test_who_listens_in_between_is_found_and_the_server_is_believed(accounts: La
         assert seen_by(listener, "native", Tls()), "nobody asked who it is"
     assert "IP address mismatch" in refused(accounts.port, "native", Tls(as_server=True, verify=True, ca=ca))
     assert seen_by(accounts.port, "native", Tls(verify=True, ca=ca))
+    assert not seen_by(accounts.port, "native", Tls(off=True)), "who cannot speak its TLS must get in without"
 
 
 def test_a_server_of_before_is_verified_only_if_asked_and_never_by_the_password(make_server: MakeServer) -> None:

@@ -73,7 +73,9 @@ def _tls(settings: Settings, by_tcp: bool) -> Tls | None:
     mode = settings.text("ssl-mode").upper()
     asked = settings.flag("ssl") or mode in _TLS_ALWAYS or bool(settings.text("ssl-ca"))
     unwanted = mode == "DISABLED" or (settings.given("ssl") and not settings.flag("ssl"))
-    if unwanted or not (asked or by_tcp):
+    if unwanted:
+        return Tls(off=True)
+    if not (asked or by_tcp):
         return None
     names_ca = bool(settings.text("ssl-ca") or settings.text("ssl-capath"))
     near = not by_tcp or (settings.text("host") in _NEAR and not names_ca)

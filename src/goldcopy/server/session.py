@@ -40,12 +40,13 @@ _WANTED = {
 class Tls(msgspec.Struct, frozen=True, kw_only=True):
     """TLS as it is asked for; files and directories as OpenSSL takes them, "" = none.
 
-    ``required``: no connection without. ``verify``: the certificate must lead to one of our CAs; ``identity``: and
-    name the host. ``as_server``: that too, where the server is one whose own clients do so by default; its version is
-    what its greeting says. ``proof``: where no CA is named, a server may prove its certificate by the password instead.
-    ``versions``: as in --tls-version, comma separated.
+    ``off``: none at all, though the server offers it. ``required``: no connection without. ``verify``: the certificate
+    must lead to one of our CAs; ``identity``: and name the host. ``as_server``: that too, where the server is one whose
+    own clients do so by default; its version is what its greeting says. ``proof``: where no CA is named, a server may
+    prove its certificate by the password instead. ``versions``: as in --tls-version, comma separated.
     """
 
+    off: bool = False
     required: bool = False
     verify: bool = False
     identity: bool = False

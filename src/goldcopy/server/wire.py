@@ -73,7 +73,8 @@ class WireConnection(Connection):  # type: ignore[misc]
 
     def __init__(self, *, tls: Tls | None = None, **options: Any) -> None:
         self._tls, self._proving, self._plugin = tls, False, ""
-        super().__init__(**options, **({"ssl": tls.context()} if tls else {}))
+        asked = {} if tls is None else {"ssl_disabled": True} if tls.off else {"ssl": tls.context()}
+        super().__init__(**options, **asked)
 
     @property
     def encoding(self) -> str:
@@ -93,7 +94,7 @@ class WireConnection(Connection):  # type: ignore[misc]
         return context
 
     def _request_authentication(self) -> None:
-        if self._tls:
+        if self._tls and not self._tls.off:
             self._settle(self._tls)
         super()._request_authentication()
         if self._proving:

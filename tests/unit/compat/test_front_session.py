@@ -24,6 +24,7 @@ from goldcopy.dialect.peers import peer_of
 from goldcopy.dialect.table import choose
 from goldcopy.errors import KeyMissing, TargetRefused, UsageError
 from goldcopy.options import Connection
+from goldcopy.server.session import Tls
 
 MARIADB, XTRABACKUP, IBX = Face.MARIABACKUP, Face.XTRABACKUP, Face.INNOBACKUPEX
 YEAR_S = 31536000
@@ -56,8 +57,8 @@ def test_tls_is_asked_for_as_the_servers_clients_do() -> None:
     assert account("--socket=/s", "--ssl").tls.required
     strict = account("--host=db1", "--ssl-mode=VERIFY_IDENTITY", "--ssl-ca=/ca", face=XTRABACKUP).tls
     assert (strict.required, strict.identity, strict.ca) == (True, True, "/ca")
-    assert account("--host=db1", "--ssl-mode=DISABLED", face=XTRABACKUP).tls is None
-    assert account("--host=db1", "--skip-ssl").tls is None
+    assert account("--host=db1", "--ssl-mode=DISABLED", face=XTRABACKUP).tls == Tls(off=True)
+    assert account("--socket=/s", "--skip-ssl").tls == Tls(off=True)
 
 
 @pytest.mark.parametrize(
