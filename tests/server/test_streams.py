@@ -57,13 +57,13 @@ def send(source: LabServer, kind: str, out: IO[bytes]) -> None:
 
 def receive(kind: str, stream: IO[bytes], directory: Path, server_name: str) -> None:
     """Read it with the real program where that knows all that is in it, else with ours."""
-    if kind == "chunks":
+    if kind in ("chunks", "tar"):
         directory.mkdir()
-        real = catalogue.home() / server_name / "bin" / "mbstream"
-        subprocess.run([real, "-x", "-C", directory], stdin=stream, check=True)
+        real = [catalogue.home() / server_name / "bin" / "mbstream", "-x"] if kind == "chunks" else ["tar", "-xi"]
+        subprocess.run([*real, "-C", directory], stdin=stream, check=True)
         settle(str(directory))
     else:
-        extract([stream], str(directory), decompress=True, key=KEY, archive="tar" if kind == "tar" else "xbstream")
+        extract([stream], str(directory), decompress=True, key=KEY)
 
 
 def through_a_pipe(source: LabServer, kind: str, directory: Path, server_name: str) -> None:

@@ -16,12 +16,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import IO, Literal
+from typing import IO
 
 import msgspec
 
 from goldcopy.errors import BackupInvalid, GoldcopyError, TargetRefused, writing
-from goldcopy.formats import tarstream, xbcrypt, xbstream
+from goldcopy.formats import xbcrypt, xbstream
 from goldcopy.image import codecs, osfile
 from goldcopy.image.channel import Source
 from goldcopy.image.holes import punch_compressed_pages
@@ -344,21 +344,19 @@ class _Extraction:
                 raise _taken(os.path.join(self._tree.root, path))
 
 
-_Decoder = xbstream.Decoder | tarstream.Decoder
-_DECODERS: dict[str, Callable[..., _Decoder]] = {"xbstream": xbstream.Decoder, "tar": tarstream.Decoder}
-
-
 # -- all of it -----------------------------------------------------------------------------------------------------
 
 
 class _Reader:
     """How every stream of one backup is read."""
 
-    def __init__(
-        self, tree: _Tree, key: xbcrypt.Cipher | None, decompress: bool, decoder: Callable[[], _Decoder]
-    ) -> None:
-        self._tree, self._key, self._decompress, self.decoder = tree, key, decompress, decoder
+    def __init__(self, tree: _Tree, key: xbcrypt.Cipher | None, decompress: bool, absolute_names: bool) -> None:
+        self._tree, self._key, self._decompress, self._absolute_names = tree, key, decompress, absolute_names
         self._numbers = itertools.count()
+
+    def decoder(self) -> xbstream.Decoder:
+        """Of another stream."""
+        return xbstream.Decoder(absolute=self._absolute_names)
 
     def _split(self, path: str) -> tuple[str, tuple[str, ...]]:
         return codecs.split(path, decompress=self._decompress, decrypt=self._key is not None)
@@ -392,7 +390,6 @@ def extract(
     decompress: bool = False,
     key: xbcrypt.Cipher | None = None,
     parallel: int = 1,
-    archive: Literal["xbstream", "tar"] = "xbstream",
     absolute_names: bool = False,
     durable: bool = True,
     on_file: Callable[[str], None] = lambda _path: None,
@@ -408,8 +405,7 @@ def extract(
     KeyMissing. Whole files stay then, for a look at them; what is not whole is removed.
     """
     with _Tree(directory) as tree:
-        decoder = functools.partial(_DECODERS[archive], absolute=absolute_names)
-        reader = _Reader(tree, key, decompress, decoder)
+        reader = _Reader(tree, key, decompress, absolute_names)
         if len(streams) == 1:
             done = [reader.read(streams[0], parallel, on_file)]
         else:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from goldcopy.errors import BackupInvalid, KeyMissing, TargetRefused
-from goldcopy.formats import tarstream, xbstream
+from goldcopy.formats import xbstream
 from goldcopy.image import channel, codecs
 from goldcopy.image.extract import extract, settle
 from goldcopy.image.stream import CHANGES_NAME, ChangeList
@@ -243,14 +243,6 @@ def test_memory_does_not_grow_with_a_chunk(tmp_path):
     with pytest.raises(BackupInvalid):
         extract([Zeros()], str(tmp_path), durable=False, parallel=4)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60 << 10
-
-
-def test_tar_goes_the_same_safe_way(tmp_path):
-    stream = tarstream.header("db/t", 2) + b"hi" + tarstream.padding(2) + tarstream.END
-    read(stream, tmp_path, archive="tar")
-    assert tree(tmp_path) == {"db/t": b"hi"}
-    with pytest.raises(TargetRefused):
-        read(stream, tmp_path, archive="tar")
 
 
 # -- changes ---------------------------------------------------------------------------------------------------------

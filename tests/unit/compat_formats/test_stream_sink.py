@@ -15,13 +15,15 @@ from pathlib import Path
 import pytest
 
 from goldcopy import signals
+from goldcopy.compat.decompress import DecompressRequest, decompress
 from goldcopy.errors import BackupInvalid, GoldcopyError, Interrupted, TargetRefused
+from goldcopy.events import silent
 from goldcopy.formats import chunksum, xbstream
 from goldcopy.formats.innodb.page import geometry
 from goldcopy.image import codecs
 from goldcopy.image.channel import Channel, interruptible
 from goldcopy.image.directory import DirectorySink
-from goldcopy.image.extract import extract
+from goldcopy.image.extract import extract, settle
 from goldcopy.image.manifest import MANIFEST_NAME
 from goldcopy.image.stream import CHANGES_NAME, StreamSink
 from goldcopy.image.tarsink import TarSink
@@ -54,10 +56,24 @@ class Sent:
             )
 
     def files(self, directory: Path) -> dict[str, bytes]:
-        archive = "tar" if self.kind.startswith("tar") else "xbstream"
-        extract([io.BytesIO(self.out.getvalue())], str(directory), decompress=True, key=KEY, archive=archive,
-                durable=False)
+        if self.kind.startswith("tar"):
+            untar(self.out.getvalue(), directory)
+        else:
+            extract([io.BytesIO(self.out.getvalue())], str(directory), decompress=True, key=KEY, durable=False)
         return tree(directory)
+
+
+def untar(archive: bytes, directory: Path) -> None:
+    """As the user does it: with the system's tar, then ``--decompress``. Raises BackupInvalid when tar is not content.
+
+    The list of changes is followed when such a directory is first used.
+    """
+    directory.mkdir(exist_ok=True)
+    done = subprocess.run(["tar", "-xif", "-", "-C", directory], input=archive, capture_output=True)
+    if done.returncode:
+        raise BackupInvalid(done.stderr.decode())
+    decompress(DecompressRequest(directory=str(directory), remove_original=True), silent)
+    settle(str(directory))
 
 
 def tree(directory: Path) -> dict[str, bytes]:
@@ -225,10 +241,8 @@ def test_gnu_tar_refuses_a_failed_backup(tmp_path, sent_bytes):
         if sent_bytes is not None:
             out = sink.open_whole("t.ibd", size=1024, page_size=1024)
             out.write_at(0, memoryview(bytes(sent_bytes)))
-    done = subprocess.run(["tar", "-xif", "-", "-C", tmp_path], input=sent.out.getvalue(), capture_output=True)
-    assert done.returncode != 0
     with pytest.raises(BackupInvalid):
-        sent.files(tmp_path / "ours")
+        sent.files(tmp_path)
 
 
 def test_many_threads_never_tear_a_chunk(sent, tmp_path):
