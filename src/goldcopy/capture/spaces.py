@@ -102,10 +102,12 @@ class CopiedSpaces:
         """Make the sink's names those of now: drop what is gone, move what was renamed (swaps included)."""
         for path in changes.gone:
             sink.remove_space(path)
-        for old, _new in changes.renamed:
-            sink.rename_space(old, old + _PARKED)
-        for old, new in changes.renamed:
-            sink.rename_space(old + _PARKED, new)
+        # numbered: a name may be so long already that nothing fits behind it
+        aside = [os.path.join(os.path.dirname(old), f"{n}{_PARKED}") for n, (old, _) in enumerate(changes.renamed)]
+        for (old, _new), parked in zip(changes.renamed, aside, strict=True):
+            sink.rename_space(old, parked)
+        for (_old, new), parked in zip(changes.renamed, aside, strict=True):
+            sink.rename_space(parked, new)
         gone, renamed = set(changes.gone), dict(changes.renamed)
         if not gone and not renamed:
             return  # mostly so, and each look at all results costs time under the lock

@@ -101,7 +101,7 @@ def _pieces(job: _Job, request: DecompressRequest) -> Iterator[bytes]:
 
 
 def _unwrap(job: _Job, request: DecompressRequest) -> None:
-    working = job.plain + _WORKING
+    working = osfile.beside(job.plain, _WORKING)
     out = os.open(working, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
     try:
         size = 0

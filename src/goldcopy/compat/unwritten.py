@@ -7,10 +7,13 @@ redo then fills.
 
 from __future__ import annotations
 
+import os
+
 from goldcopy.errors import GoldcopyError
 from goldcopy.formats import SpaceId
 from goldcopy.formats.innodb.page import geometry_of
 from goldcopy.image.manifest import Manifest
+from goldcopy.image.osfile import fits
 from goldcopy.image.sink import Sink
 from goldcopy.server.instance import Instance
 
@@ -37,6 +40,7 @@ class UnwrittenSpaces:
     def write(self, manifest: Manifest, sink: Sink) -> None:
         """Put an empty delta beside each tablespace that was taken as it is."""
         for space in manifest.spaces:
-            if space.stored == "raw" and space.path in self._known:
+            known = space.stored == "raw" and space.path in self._known
+            if known and fits(os.path.basename(space.path) + ".delta"):
                 space_id, flags = self._known[space.path]
                 sink.open_delta(space.path, geometry=geometry_of(SpaceId(space_id), flags, "mariadb")).finish()

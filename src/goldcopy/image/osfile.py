@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import hashlib
 import mmap
 import os
 from collections.abc import Iterable, Iterator
@@ -25,6 +26,9 @@ BLOCK_BYTES = 512
 
 HUGE_PAGE_BYTES = 2 << 20
 """Of x86-64, and of ARM with its usual 4 KiB pages; where they have another size, buffers are merely aligned to it."""
+
+NAME_BYTES = 255
+"""Of a file's name: NAME_MAX of every usual file system."""
 
 _SYS_CACHESTAT = 451  # one number on every architecture, Linux 6.5
 _NOT_SUPPORTED = {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM}
@@ -103,6 +107,20 @@ def reopen_direct(fd: int) -> int | None:
         return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
     except OSError:
         return None
+
+
+def fits(name: str) -> bool:
+    """Whether a file may have this name, as far as its length goes."""
+    return len(os.fsencode(name)) <= NAME_BYTES
+
+
+def beside(path: str, suffix: str) -> str:
+    """A name for work on a file in its directory: its own with ``suffix``, or the same short one each time, where that
+    would be too long: table names of fifty CJK characters leave no room."""
+    directory, name = os.path.split(path)
+    if not fits(name + suffix):
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
+    return os.path.join(directory, name + suffix)
 
 
 def create(path: str, *, direct: bool, mode: int = 0o640) -> tuple[int, bool]:

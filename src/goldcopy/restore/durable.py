@@ -14,6 +14,7 @@ from goldcopy.formats.chunksum import RunningSum
 from goldcopy.image import osfile
 
 _FICLONE = 0x40049409
+_UNFINISHED = ".goldcopy-tmp"
 _PIECE_BYTES = 1 << 20
 _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP})
 
@@ -23,7 +24,7 @@ def write_file(path: str, pieces: Iterable[bytes]) -> None:
 
     Raises NoSpace, TargetRefused.
     """
-    temporary = path + ".goldcopy-tmp"
+    temporary = osfile.beside(path, _UNFINISHED)
     with _whole_or_gone(temporary):
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
         try:
@@ -82,7 +83,7 @@ def replace_copy(source: str, target: str) -> None:
 
     Raises NoSpace, TargetRefused.
     """
-    temporary = target + ".goldcopy-tmp"
+    temporary = osfile.beside(target, _UNFINISHED)
     copy_whole(source, temporary, durable=False)
     os.rename(temporary, target)
 

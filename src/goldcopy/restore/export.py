@@ -15,6 +15,7 @@ from pymysql.cursors import Cursor
 
 from goldcopy.errors import RecoveryFailed
 from goldcopy.events import Emit, Note, Phase, Warn
+from goldcopy.image import osfile
 from goldcopy.restore.served import Served, Table, asked, tables_of
 from goldcopy.server.process import RecoveryRun
 
@@ -43,14 +44,16 @@ def export_tables(served: Served, emit: Emit) -> int:
     Warn; they do not stop the others.
     """
     emit(Phase("export", f"tables are prepared for import elsewhere by {served.mysqld}"))
+    kept: dict[str, str] = {}
     try:
         with served.serve(LOG_NAME, emit) as run:
             _wait_for_rollback(run)
-            count = _export(run, served.directory, emit)
+            count = _export(run, served.directory, emit, kept)
             run.stop()
             _tell_rollbacks(run.log_text(), emit)
     finally:
-        _give_names_back(served.directory)
+        for path, name in kept.items():
+            os.rename(name, path)
     return count
 
 
@@ -69,14 +72,14 @@ def _tell_rollbacks(text: str, emit: Emit) -> None:
             emit(Note(line[line.index(_ROLLED_BACK) :]))
 
 
-def _export(run: RecoveryRun, directory: str, emit: Emit) -> int:
+def _export(run: RecoveryRun, directory: str, emit: Emit, kept: dict[str, str]) -> int:
     with asked(run) as cursor:
         _tell_prepared(cursor, emit)
         tables = tables_of(cursor, _TABLES)
         for table in tables_of(cursor, _FULLTEXT):
             if table in tables:
                 emit(Warn("fulltext", f"{table.quoted}: fulltext indexes are not exported, IMPORT rebuilds them"))
-        return sum(_flush(cursor, group, directory, emit) for group in _groups(tables))
+        return sum(_flush(cursor, group, directory, emit, kept) for group in _groups(tables))
 
 
 def _tell_prepared(cursor: Cursor, emit: Emit) -> None:
@@ -94,8 +97,8 @@ def _groups(tables: Sequence[Table]) -> Iterator[Sequence[Table]]:
         yield tables[at : at + _AT_ONCE]
 
 
-def _flush(cursor: Cursor, tables: Sequence[Table], directory: str, emit: Emit) -> int:
-    """Export some tables together; one that refuses is found by halving."""
+def _flush(cursor: Cursor, tables: Sequence[Table], directory: str, emit: Emit, kept: dict[str, str]) -> int:
+    """Export some tables together; one that refuses is found by halving. ``kept``: see ``_keep_written``."""
     try:
         cursor.execute(f"FLUSH TABLES {', '.join(t.quoted for t in tables)} FOR EXPORT")
     except pymysql.Error as e:
@@ -104,23 +107,20 @@ def _flush(cursor: Cursor, tables: Sequence[Table], directory: str, emit: Emit) 
             emit(Warn("export", f"{tables[0].quoted} cannot be exported: {e.args[-1]}"))
             return 0
         half = len(tables) // 2
-        return _flush(cursor, tables[:half], directory, emit) + _flush(cursor, tables[half:], directory, emit)
-    _keep_written(directory)
+        return sum(_flush(cursor, part, directory, emit, kept) for part in (tables[:half], tables[half:]))
+    _keep_written(directory, kept)
     cursor.execute("UNLOCK TABLES")
     return len(tables)
 
 
-def _keep_written(directory: str) -> None:
+def _keep_written(directory: str, kept: dict[str, str]) -> None:
+    """The server removes its files with the lock: they get other names. ``kept``: path -> that name."""
     for path in _files(directory, _WRITTEN):
-        kept = path + _KEPT
-        if os.path.exists(kept):
-            os.unlink(kept)
-        os.link(path, kept)
-
-
-def _give_names_back(directory: str) -> None:
-    for path in _files(directory, (_KEPT,)):
-        os.rename(path, path.removesuffix(_KEPT))
+        name = osfile.beside(path, _KEPT)
+        if os.path.exists(name):
+            os.unlink(name)
+        os.link(path, name)
+        kept[path] = name
 
 
 def _files(directory: str, suffixes: tuple[str, ...]) -> Iterator[str]:

@@ -188,7 +188,7 @@ class Overlay:
     def _create(self, piece: Piece, target: str) -> None:
         """A tablespace that the base does not know; its delta may hold nothing, when all of it is in the redo."""
         logical = self._increment.logical_page_size
-        temporary = target + ".goldcopy-tmp"
+        temporary = osfile.beside(target, ".goldcopy-tmp")
         with open(temporary, "wb") as f:
             f.write(first_page(piece.space_id, piece.page_size, piece.zip_size, logical, piece.flags))
             f.truncate(INITIAL_PAGES * logical)

@@ -340,6 +340,16 @@ def test_a_tablespace_of_another_identity_or_id_is_copied_whole(tmp_path, sink):
             assert stored(inc, "t.ibd") == Path(file.source).read_bytes()
 
 
+def test_a_name_behind_which_nothing_fits_is_copied_whole(tmp_path, sink):
+    name = "@8868" * 50 + ".ibd"
+    file = write_space(tmp_path / name, FULL, 100)
+    for base in (Base(Lsn(2000), None), Base(Lsn(2000), set(), always_delta=True)):
+        with DirectorySink(str(tmp_path / f"inc{base.always_delta}")) as inc:
+            [r] = copy(inc, file, base=base)
+            assert r.stored == "full"
+            assert stored(inc, name) == Path(file.source).read_bytes()
+
+
 def test_by_an_lsn_alone_a_delta_of_all_that_was_ever_written_needs_no_base(tmp_path, sink):
     """Else a table made since the base could not be laid down: nobody has the pages of it that are still zeros."""
     file = write_space(tmp_path / "t.ibd", FULL, 300, lsn=3000)

@@ -107,3 +107,12 @@ def mapping_flags(address: int) -> list[str]:
         elif inside and words[0] == "VmFlags:":
             return words[1:]
     raise AssertionError("no such mapping")
+
+
+def test_a_name_beside_a_long_one_fits_and_is_the_same_each_time(tmp_path):
+    long, short = str(tmp_path / ("x" * 250)), str(tmp_path / "x")
+    assert osfile.beside(short, ".goldcopy-tmp") == short + ".goldcopy-tmp"
+    name = osfile.beside(long, ".goldcopy-tmp")
+    assert name.endswith(".goldcopy-tmp") and os.path.dirname(name) == str(tmp_path)
+    assert name == osfile.beside(long, ".goldcopy-tmp") != osfile.beside(long + "y", ".goldcopy-tmp")
+    Path(name).touch()
