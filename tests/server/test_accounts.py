@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -177,3 +178,29 @@ def changing(server: LabServer, sql: str) -> Iterator[None]:
         stop.set()
         thread.join(20)
     assert not thread.is_alive()
+
+
+_POWERS = "-dac_override,-dac_read_search"
+"""What lets root read any file."""
+
+
+@pytest.mark.parametrize("what", ["binlog.[0-9]*", "d/t.ibd"])
+def test_a_file_that_may_not_be_read_is_named(source: LabServer, place: Path, what: str) -> None:
+    if source.mariadb and "binlog" in what:
+        pytest.skip("of MariaDB no binlog is read")
+    without = ["setpriv", "--bounding-set", _POWERS, "--inh-caps", _POWERS, program.program()]
+    files = [file for file in source.datadir.glob(what) if file.suffix != ".index"]
+    modes = [file.stat().st_mode for file in files]
+    try:
+        for file in files:
+            file.chmod(0)
+        done = subprocess.run([*without, *arguments(source, place / "b")], capture_output=True, text=True, check=False)
+    finally:
+        for file, mode in zip(files, modes, strict=True):
+            file.chmod(mode)
+    assert done.returncode == 4, done.stderr
+    assert any(f"cannot read {file}" in done.stderr for file in files)
+    assert ("copying tablespaces" in done.stderr) == ("binlog" not in what)
+    well_said(done.stderr, "as the account that the server runs as")
+    no_backup(place / "b")
+    unhurt(source)

@@ -156,6 +156,7 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
     def follow_redo(self) -> None:
         """Read the checkpoint and start the redo follower; nothing is copied before its first read succeeded."""
         instance = self._instance
+        self._check_binlog()
         source = open_source(instance.redo_dir, instance.dialect.family)
         self._stack.callback(source.close)
         instance.dialect.check_redo_layout(source.layout)
@@ -415,6 +416,15 @@ class Capture(contextlib.AbstractContextManager["Capture"]):
             # without locks the position would only be near; the backup is of use without it
             self._emit(Warn("position", f"the binlog position is not known: {e.message}"))
             return ConsistentPoint(binlog_file="", binlog_position=0, gtid="")
+
+    def _check_binlog(self) -> None:
+        """What will be read at the end, under the lock, must be readable: that is known before hours of copying."""
+        if not self._instance.dialect.binlog_tail or self._options.policy.no_lock:
+            return
+        name = read_position(self._instance).binlog_file
+        path = self._instance.binlog_path(name) if name else ""
+        if path and not os.access(path, os.R_OK):
+            raise PrivilegeMissing(f"cannot read {path}", hint="run as the account that the server runs as, or as root")
 
     def _copy_binlog_tail(self) -> None:
         """MySQL decides transactions in doubt by its last binlog: keep it up to the recorded position."""
