@@ -8,6 +8,7 @@ The password goes through the pipe, never through arguments or environment.
 from __future__ import annotations
 
 import contextlib
+import json
 import signal
 import subprocess
 import sys
@@ -27,6 +28,14 @@ class _Will(msgspec.Struct):
     account: Account
     statements: tuple[str, ...]
 
+    def line(self) -> bytes:
+        """As it goes through the pipe. Not by msgspec, which cannot write a password whose bytes are no UTF-8."""
+        return json.dumps(msgspec.to_builtins(self)).encode() + b"\n"
+
+    @classmethod
+    def of(cls, line: bytes) -> _Will:
+        return msgspec.convert(json.loads(line), cls)
+
 
 class LastWill(contextlib.AbstractContextManager["LastWill"]):
     """``statements`` are run as ``account`` if this process dies within the block, however that happens.
@@ -45,7 +54,7 @@ class LastWill(contextlib.AbstractContextManager["LastWill"]):
                 stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                 start_new_session=True,  # what is sent to our process group is not meant for it
             )  # fmt: skip
-            self._tell(msgspec.json.encode(self._will) + b"\n")
+            self._tell(self._will.line())
         except OSError:
             self._child = None
         return self
@@ -99,7 +108,7 @@ def _main() -> None:
         signal.signal(number, signal.SIG_IGN)
     will = sys.stdin.buffer.readline()
     if will.endswith(b"\n") and sys.stdin.buffer.readline() != _REVOKED:
-        _execute(msgspec.json.decode(will, type=_Will))
+        _execute(_Will.of(will))
 
 
 if __name__ == "__main__":
