@@ -73,9 +73,9 @@ class Log:
             case Done(text, facts):
                 self._done(text, facts)
 
-    def note(self, text: str, *, thread: int = 0) -> None:
-        """A line of what happens. ``thread``: the copying thread, 0 for the main one."""
-        self._write(Severity.NOTE, text, thread)
+    def note(self, text: str) -> None:
+        """A line of what happens."""
+        self._write(Severity.NOTE, text)
 
     def warning(self, text: str) -> None:
         """A line of what the user must know although it goes on."""
@@ -107,38 +107,39 @@ class Log:
         for label, value in facts:
             self.note(f"{label}: {value}")
 
-    def _write(self, severity: Severity, text: str, thread: int = 0) -> None:
+    def _write(self, severity: Severity, text: str) -> None:
         if self._ended:
             return
         # a message must not be able to end the log in the name of a success
         said = text if text == COMPLETED and severity is Severity.NOTE else text.replace(COMPLETED, "completed")
         for line in said.splitlines() or [""]:
-            stamped = line_of(self._shape, severity, line, self._clock(), thread) if line else ""
+            stamped = line_of(self._shape, severity, line, self._clock()) if line else ""
             self._out.write(stamped + "\n")
 
 
-def line_of(shape: Shape, severity: Severity, text: str, moment: datetime, thread: int = 0) -> str:
-    """One line of the log. ``moment`` must know its zone; only the structured shape shows UTC."""
+def line_of(shape: Shape, severity: Severity, text: str, moment: datetime) -> str:
+    """One line of the log. ``moment`` must know its zone; only the structured shape shows UTC. Where the originals give
+    the number of the thread it is 0, the main one's.
+    """
     if shape is Shape.STRUCTURED:
         utc = moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f-00:00")
-        return f"{utc} {thread} [{severity.value}] [{_CODE}] [Xtrabackup] {text}"
+        return f"{utc} 0 [{severity.value}] [{_CODE}] [Xtrabackup] {text}"
     local = moment.astimezone()
     if shape is Shape.MARIADB:
-        return _mariadb(severity, text, local, thread)
+        return _mariadb(severity, text, local)
     marked = _MARKS[severity] + text
     if shape is Shape.INNOBACKUPEX and text != COMPLETED:
         marked = f"innobackupex: {marked}"
-    number = f"[{thread:02d}] " if thread else ""
-    return f"{local:%y%m%d %H:%M:%S} {number}{marked}"
+    return f"{local:%y%m%d %H:%M:%S} {marked}"
 
 
 _MARKS = {Severity.NOTE: "", Severity.WARNING: "Warning: ", Severity.ERROR: "Error: "}
 
 
-def _mariadb(severity: Severity, text: str, local: datetime, thread: int) -> str:
+def _mariadb(severity: Severity, text: str, local: datetime) -> str:
     stamp = f"{local:%Y-%m-%d %H:%M:%S}"
     # what says itself that it is an error is no fatal one there
     if severity is Severity.ERROR and not text.lower().startswith("error: "):
-        return f"[{thread:02d}] FATAL ERROR: {stamp} {text}"
+        return f"[00] FATAL ERROR: {stamp} {text}"
     mark = _MARKS[severity] if severity is Severity.WARNING else ""
-    return f"[{thread:02d}] {stamp} {mark}{text}"
+    return f"[00] {stamp} {mark}{text}"

@@ -19,7 +19,6 @@ from goldcopy.events import Event, Warn
 from goldcopy.server import option_files
 
 _TOOL_GROUPS_MARIADB = ("xtrabackup", "mariabackup", "mariadb-backup")
-_SERIES_GROUPS = ("mysqld", "mariadb", "mariadbd")
 _LOGIN_HEADER_BYTES = 4
 _LOGIN_KEY_BYTES = 20
 
@@ -80,17 +79,18 @@ def leading(args: Sequence[str]) -> Leading:
     )
 
 
-def groups(face: Face, series: str = "", server_group: str = "mysqld") -> tuple[str, ...]:
-    """The groups that are read under one name. ``series``: as in ``mysqld-10.11``; "" reads no such group."""
+def groups(face: Face, server_group: str = "mysqld") -> tuple[str, ...]:
+    """The groups that are read under one name. None of one series (``mysqld-10.11``): of which the server is, is not
+    known before it was asked.
+    """
     if not face.mariadb:
         # mysqld_multi's servers share [mysqld] and have a group of their own
         return ("xtrabackup", *dict.fromkeys(("mysqld", server_group)), "client")
-    versioned = tuple(f"{name}-{series}" for name in _SERIES_GROUPS) if series else ()
     plain = (server_group, "server", "mariadb", "mariadbd", "client-server", "galera")
-    return (*_TOOL_GROUPS_MARIADB, *plain, *versioned, "client", "client-mariadb")
+    return (*_TOOL_GROUPS_MARIADB, *plain, "client", "client-mariadb")
 
 
-def load(face: Face, args: Sequence[str], environ: Mapping[str, str], series: str = "") -> Loaded:
+def load(face: Face, args: Sequence[str], environ: Mapping[str, str]) -> Loaded:
     """Read the option files that belong to a command line.
 
     Raises OptionError for a file that was named and cannot be read, or a file that is no option file; and for
@@ -103,7 +103,7 @@ def load(face: Face, args: Sequence[str], environ: Mapping[str, str], series: st
             raise OptionError("--no-defaults reads no option file: it cannot stand beside one that is named")
         first = replace(first, no_defaults=False)
     server_group = _server_group(first.args)
-    names = groups(face, series, server_group)
+    names = groups(face, server_group)
     suffix = first.suffix or environ.get("MYSQL_GROUP_SUFFIX", "")
     reader = Reader(names, suffix)
     options = [o for path, required in _files(face, first, environ) for o in reader.file(path, required)]

@@ -79,14 +79,12 @@ class Dialect(msgspec.Struct, frozen=True, kw_only=True):
         system_files: Sequence[str] = (),
         undo_directory: str = "",
         directories: Sequence[str] = (),
-        upgrade: bool = False,
     ) -> list[str]:
         """Options for the recovering server, besides the data directory, socket and log. See ``RecoveryTask``."""
         return self.recovery.options(
             RecoveryTask(
                 variables=variables, log_bytes=log_bytes, log_files=log_files, memory_bytes=memory_bytes,
                 binlog=binlog, system_files=system_files, undo_directory=undo_directory, directories=directories,
-                upgrade=upgrade,
             )
         )
 

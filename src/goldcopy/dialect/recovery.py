@@ -25,7 +25,7 @@ class RecoveryTask(msgspec.Struct, frozen=True, kw_only=True):
     ``log_bytes``, ``log_files``: the redo log that was written for it. ``binlog``: base name of the binlog tail,
     "" without one. ``system_files``: where the files of innodb_data_file_path lie now, in that order; empty = all
     directly in the data directory. ``undo_directory``: where undo tablespaces lie now, "" = the data directory.
-    ``directories``: others that hold tablespaces now. ``upgrade``: the user wants the dictionary upgraded.
+    ``directories``: others that hold tablespaces now.
     """
 
     variables: Variables
@@ -36,7 +36,6 @@ class RecoveryTask(msgspec.Struct, frozen=True, kw_only=True):
     system_files: Sequence[str] = ()
     undo_directory: str = ""
     directories: Sequence[str] = ()
-    upgrade: bool = False
 
 
 class RecoveryPlan(msgspec.Struct, frozen=True):
@@ -190,11 +189,9 @@ def mysql57_options(task: RecoveryTask) -> list[str]:
 def _mysql8(task: RecoveryTask, skip_replica: str, no_upgrade: str = "--upgrade=NONE") -> list[str]:
     options = [
         *_common(task), *_binlog(task), *_mysql_gtid(task), *_mysql_keys(task.variables),
-        skip_replica, "--innodb-doublewrite=OFF", "--loose-mysqlx=OFF", "--log-error-verbosity=3",
+        skip_replica, no_upgrade, "--innodb-doublewrite=OFF", "--loose-mysqlx=OFF", "--log-error-verbosity=3",
         "--secure-file-priv=NULL", *_NO_NEW_KEYS,
     ]
-    if not task.upgrade:
-        options.append(no_upgrade)
     if task.directories:
         options.append("--innodb-directories=" + ";".join(task.directories))
     return options

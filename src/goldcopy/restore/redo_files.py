@@ -113,17 +113,10 @@ def _write(window: Window, read: ReadAt, directory: str, files: list[LogFile], f
             undo.callback(os.unlink, path)
             os.ftruncate(fds[file.name], file.size)
         for piece in rebuild(window, read, force_fresh=force_fresh):
-            _pwrite(fds[piece.file], piece.data, piece.offset)
+            osfile.write_at(fds[piece.file], memoryview(piece.data), piece.offset, osfile.WRITE_BYTES)
         for fd in fds.values():
             os.fsync(fd)
         undo.pop_all()
-
-
-def _pwrite(fd: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    while len(view):
-        done = os.pwrite(fd, view[: 64 << 10], offset)
-        view, offset = view[done:], offset + done
 
 
 def _remove_stale(directory: str) -> None:

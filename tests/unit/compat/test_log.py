@@ -18,31 +18,27 @@ def logged(shape=Shape.STRUCTURED, verbose=False):
 
 
 @pytest.mark.parametrize(
-    ("shape", "severity", "thread", "line"),
+    ("shape", "severity", "line"),
     [
         (
             Shape.STRUCTURED,
             Severity.NOTE,
-            0,
             "2024-10-07T14:08:59.129407-00:00 0 [Note] [MY-011825] [Xtrabackup] hello",
         ),
         (
             Shape.STRUCTURED,
             Severity.ERROR,
-            3,
-            "2024-10-07T14:08:59.129407-00:00 3 [ERROR] [MY-011825] [Xtrabackup] hello",
+            "2024-10-07T14:08:59.129407-00:00 0 [ERROR] [MY-011825] [Xtrabackup] hello",
         ),
-        (Shape.OLD, Severity.NOTE, 0, "241007 14:08:59 hello"),
-        (Shape.OLD, Severity.NOTE, 1, "241007 14:08:59 [01] hello"),
-        (Shape.INNOBACKUPEX, Severity.NOTE, 0, "241007 14:08:59 innobackupex: hello"),
-        (Shape.MARIADB, Severity.NOTE, 0, "[00] 2024-10-07 14:08:59 hello"),
-        (Shape.MARIADB, Severity.NOTE, 2, "[02] 2024-10-07 14:08:59 hello"),
-        (Shape.MARIADB, Severity.ERROR, 0, "[00] FATAL ERROR: 2024-10-07 14:08:59 hello"),
-        (Shape.MARIADB, Severity.WARNING, 0, "[00] 2024-10-07 14:08:59 Warning: hello"),
+        (Shape.OLD, Severity.NOTE, "241007 14:08:59 hello"),
+        (Shape.INNOBACKUPEX, Severity.NOTE, "241007 14:08:59 innobackupex: hello"),
+        (Shape.MARIADB, Severity.NOTE, "[00] 2024-10-07 14:08:59 hello"),
+        (Shape.MARIADB, Severity.ERROR, "[00] FATAL ERROR: 2024-10-07 14:08:59 hello"),
+        (Shape.MARIADB, Severity.WARNING, "[00] 2024-10-07 14:08:59 Warning: hello"),
     ],
 )
-def test_each_generations_line(shape, severity, thread, line):
-    assert line_of(shape, severity, "hello", MOMENT, thread) == line
+def test_each_generations_line(shape, severity, line):
+    assert line_of(shape, severity, "hello", MOMENT) == line
 
 
 @pytest.mark.parametrize("shape", list(Shape))

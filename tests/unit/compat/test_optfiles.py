@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.padding import PKCS7
 
 from goldcopy.compat.backup import check_combinations
-from goldcopy.compat.optfiles import Reader, groups, leading, load, login_text, printed
+from goldcopy.compat.optfiles import Reader, leading, load, login_text, printed
 from goldcopy.compat.options.declare import Face
 from goldcopy.compat.options.parser import parse
 from goldcopy.compat.options.values import OptionError
@@ -132,7 +132,7 @@ def test_only_the_named_file_is_read(cnf, tmp_path):
         (Face.XTRABACKUP, [], "mariabackup", False),
         (Face.MARIABACKUP, [], "mariabackup", True),
         (Face.MARIABACKUP, [], "mariadb-backup", True),
-        (Face.MARIABACKUP, [], "mariadbd-10.11", True),
+        (Face.MARIABACKUP, [], "mariadbd", True),
         (Face.MARIABACKUP, [], "mariadb-11.8", False),
         (Face.MARIABACKUP, [], "client-mariadb", True),
         (Face.INNOBACKUPEX, [], "xtrabackup", True),
@@ -140,10 +140,8 @@ def test_only_the_named_file_is_read(cnf, tmp_path):
 )
 def test_each_program_reads_its_groups(cnf, face, args, group, read):
     path = cnf(f"[{group}]\nport=1\n")
-    assert bool(load(face, [f"--defaults-file={path}", *args], {}, series="10.11").options) is read
-    assert (
-        bool(load(face, [f"--defaults-file={path}", "--defaults-group-suffix=.7", *args], {}, "10.11").options) is read
-    )
+    assert bool(load(face, [f"--defaults-file={path}", *args], {}).options) is read
+    assert bool(load(face, [f"--defaults-file={path}", "--defaults-group-suffix=.7", *args], {}).options) is read
 
 
 def test_a_group_with_the_suffix_is_read_too_and_counts_by_its_place(cnf):
@@ -154,11 +152,6 @@ def test_a_group_with_the_suffix_is_read_too_and_counts_by_its_place(cnf):
     assert lines(load(Face.MARIABACKUP, [f"--defaults-file={path}"], {"MYSQL_GROUP_SUFFIX": ".3"}).options)[-1] == (
         "--datadir=/three"
     )
-
-
-def test_groups_of_every_series_are_in_the_list_only_when_it_is_known():
-    assert "mysqld-11.8" in groups(Face.MARIABACKUP, "11.8")
-    assert not [g for g in groups(Face.MARIABACKUP) if "." in g]
 
 
 def test_print_defaults_masks_passwords(cnf):

@@ -23,7 +23,6 @@ def test_nothing_but_crash_recovery_may_touch_the_data(dialect):
 def test_the_dictionary_is_never_upgraded_by_accident(version):
     never = {"--upgrade=NONE", "--loose-upgrade=NONE"}
     assert never & set(choose(version).recovery_options({}, **TASK))
-    assert not never & set(choose(version).recovery_options({}, **TASK, upgrade=True))
 
 
 def test_transactions_in_doubt_are_decided_by_the_binlog_tail():
