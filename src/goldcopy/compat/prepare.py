@@ -261,7 +261,7 @@ def _recover(target: PeerDir, increment: PeerDir | None, request: PrepareRequest
     if target.family == "mysql":
         if not request.apply_log_only:
             options = _mysql_options(target, request)
-            recover_in_place(target.directory, options, emit, decide_xa=request.rollback_prepared)
+            _remember(target, *recover_in_place(target.directory, options, emit, decide_xa=request.rollback_prepared))
         return _write_checkpoints(target, increment, last=not request.apply_log_only)
     force = _force_recovery(request, emit)
     newest = increment or target
@@ -284,10 +284,13 @@ def _recover(target: PeerDir, increment: PeerDir | None, request: PrepareRequest
         emit,
     )
     emit(Note(f"Last binlog file {applied.binlog_file}, position {applied.binlog_position}"))
-    if applied.binlog_file:
-        text = binlog_pos_innodb(applied.binlog_file, applied.binlog_position)
-        write_file(target.path(BINLOG_POS_INNODB_NAME), [text.encode()])
+    _remember(target, applied.binlog_file, applied.binlog_position)
     return _write_checkpoints(target, increment, last=True)
+
+
+def _remember(target: PeerDir, binlog_file: str, binlog_position: int) -> None:
+    if binlog_file:
+        write_file(target.path(BINLOG_POS_INNODB_NAME), [binlog_pos_innodb(binlog_file, binlog_position).encode()])
 
 
 def _end_log(target: PeerDir) -> None:

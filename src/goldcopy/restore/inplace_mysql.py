@@ -23,6 +23,7 @@ from goldcopy.restore.losses import refuse_losses
 from goldcopy.restore.materialise import Placement
 from goldcopy.restore.recovery import (
     LOG_NAME,
+    Recovered,
     RecoveryOptions,
     memory_for,
     recover,
@@ -55,22 +56,28 @@ def take_over(directory: str, newest: Manifest) -> None:
     write_file(os.path.join(directory, MANIFEST_NAME), dump(manifest))
 
 
-def recover_in_place(directory: str, options: RecoveryOptions, emit: Emit, *, decide_xa: bool = False) -> None:
+def recover_in_place(
+    directory: str, options: RecoveryOptions, emit: Emit, *, decide_xa: bool = False
+) -> tuple[str, int]:
     """Recover, roll back, and mark the manifest as prepared. ``decide_xa``: roll XA PREPARED transactions back too.
 
-    Raises RecoveryFailed and what ``recover`` raises; the same call may be made again afterwards.
+    Returns the binlog file and position that InnoDB itself remembered, ("", 0) where it remembers none or was
+    recovered by an earlier call. Raises RecoveryFailed and what ``recover`` raises; the same call may be made again
+    afterwards.
     """
     manifest = load(directory)
     mark = os.path.join(directory, RECOVERING_NAME)
     binlog = _binlog_files(manifest)
     _set_aside(directory, binlog)
+    remembered = ("", 0)
     if manifest.state == "prepared":
         emit(Note("the directory has been recovered before"))
     elif os.path.exists(mark):
         emit(Phase("recover", "an interrupted recovery goes on"))
         _run_again(directory, manifest, options, emit)
     else:
-        _begin(directory, manifest, options, emit)
+        recovered = _begin(directory, manifest, options, emit)
+        remembered = recovered.binlog_file, recovered.binlog_position
     if decide_xa:
         _run_again(directory, manifest, options, emit, decide_xa=True)
     _put_back(directory, binlog)
@@ -79,6 +86,7 @@ def recover_in_place(directory: str, options: RecoveryOptions, emit: Emit, *, de
     write_file(os.path.join(directory, MANIFEST_NAME), dump(prepared_manifest(manifest, directory)))
     if os.path.exists(mark):
         os.unlink(mark)
+    return remembered
 
 
 def _binlog_files(manifest: Manifest) -> tuple[str, ...]:
@@ -109,7 +117,7 @@ def _remove_other_binlogs(directory: str, names: tuple[str, ...]) -> None:
             os.unlink(os.path.join(directory, name))
 
 
-def _begin(directory: str, manifest: Manifest, options: RecoveryOptions, emit: Emit) -> None:
+def _begin(directory: str, manifest: Manifest, options: RecoveryOptions, emit: Emit) -> Recovered:
     ours = os.path.join(directory, REDO_NAME)
     theirs = os.path.join(directory, PEER_REDO_NAME)
     borrowed = not os.path.exists(ours) and os.path.exists(theirs)
@@ -117,8 +125,9 @@ def _begin(directory: str, manifest: Manifest, options: RecoveryOptions, emit: E
     if borrowed:
         os.link(theirs, ours)
     image, placement = Image((Member(directory, manifest),)), Placement(directory, inside=True)
+    mark = os.path.join(directory, RECOVERING_NAME)
     try:
-        recover(image, placement, options, emit, lambda: write_file(os.path.join(directory, RECOVERING_NAME), ()))
+        return recover(image, placement, options, emit, lambda: write_file(mark, ()))
     finally:
         if borrowed:
             os.unlink(ours)
