@@ -44,10 +44,15 @@ class OutFile(contextlib.AbstractContextManager["OutFile"]):
     def write_at(self, offset: int, data: memoryview) -> None:
         """Write at a chunk border; a tail that direct I/O cannot take goes through the page cache."""
         whole = len(data) // osfile.ALIGN * osfile.ALIGN if self._direct else 0
-        if whole:
-            osfile.write_at(self._fd, data[:whole], offset)
-        if whole < len(data):
-            osfile.write_at(self._plain_fd(), data[whole:], offset + whole, osfile.WRITE_BYTES)
+        try:
+            if whole:
+                osfile.write_at(self._fd, data[:whole], offset)
+            if whole < len(data):
+                osfile.write_at(self._plain_fd(), data[whole:], offset + whole, osfile.WRITE_BYTES)
+        except OSError as e:
+            # files may lie on several file systems: which one is full?
+            e.filename = self._path
+            raise
 
     def punch_tails(self, offset: int, pages: memoryview, page_size: int) -> None:
         """Give back what compressed pages that were written at ``offset`` do not need of their room."""
