@@ -18,7 +18,7 @@ from goldcopy.restore.check_tables import check_tables
 from goldcopy.restore.durable import replace_copy, write_file
 from goldcopy.restore.export import export_tables
 from goldcopy.restore.inplace import Increment, Overlay, replace_directory
-from goldcopy.restore.inplace_mysql import recover_in_place, take_over
+from goldcopy.restore.inplace_mysql import recover_in_place, recovery_has_begun, take_over
 from goldcopy.restore.key_files import KEY_FILE, check_key_files, key_ids_in
 from goldcopy.restore.keys import NO_KEYS, KeyOptions
 from goldcopy.restore.log_header import empty_when_spent, mark_restored
@@ -205,6 +205,10 @@ def _applied(target: PeerDir, increment: PeerDir) -> bool:
 def _overlay(
     target: PeerDir, increment: PeerDir, contents: Increment, request: PrepareRequest, emit: Emit
 ) -> None:
+    ours = increment.manifest if target.manifest is not None and target.family == "mysql" else None
+    if ours is not None and recovery_has_begun(target.directory, ours):
+        emit(Note(f"{increment.directory} has been laid over before"))
+        return
     emit(Phase("overlay", f"{increment.directory} is laid over {target.directory}"))
     mark = f"{_lsns(increment.checkpoints)}\n{increment.directory}\n"
     write_file(target.path(PENDING_NAME), [mark.encode("utf-8", "surrogateescape")])

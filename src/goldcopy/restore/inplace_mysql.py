@@ -89,6 +89,17 @@ def recover_in_place(
     return remembered
 
 
+def recovery_has_begun(directory: str, newest: Manifest) -> bool:
+    """Whether ``take_over`` of that increment and the beginning of the recovery are behind us.
+
+    Its pages must not be laid over once more then: those that are there are newer, and the redo that would lead from
+    the one to the other is used up.
+    """
+    there = load(directory)
+    mark = os.path.join(directory, RECOVERING_NAME)
+    return there.id == newest.id and (there.state == "prepared" or os.path.exists(mark))
+
+
 def _binlog_files(manifest: Manifest) -> tuple[str, ...]:
     name = os.path.basename(manifest.position.binlog_file)
     return (name, name.rpartition(".")[0] + ".index") if name else ()
