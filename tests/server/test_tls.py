@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import ipaddress
+import select
 import socket
 import ssl
 import threading
@@ -53,13 +54,21 @@ def _packet(from_: socket.socket) -> bytes:
     return head + from_.recv(int.from_bytes(head[:3], "little"), socket.MSG_WAITALL)
 
 
-def _pump(from_: socket.socket, to: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := from_.recv(65536):
-            to.sendall(data)
-    for end in (from_, to):
-        with contextlib.suppress(OSError):
-            end.shutdown(socket.SHUT_RDWR)
+def _relay(near: ssl.SSLSocket, far: ssl.SSLSocket) -> None:
+    """Pass on what either side says. In one thread: no SSL object may be read and written at the same time."""
+    other = {near: far, far: near}
+    while True:
+        for end in [s for s in other if s.pending()] or select.select([near, far], [], [])[0]:
+            end.setblocking(False)
+            try:
+                data = end.recv(65536)
+            except ssl.SSLWantReadError:
+                continue  # a session ticket, or half a record
+            finally:
+                end.setblocking(True)
+            if not data:
+                return
+            other[end].sendall(data)
 
 
 def _pass_on(client: socket.socket, port: int, context: ssl.SSLContext) -> None:
@@ -73,11 +82,9 @@ def _pass_on(client: socket.socket, port: int, context: ssl.SSLContext) -> None:
         blind = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         blind.check_hostname, blind.verify_mode = False, ssl.CERT_NONE
         with contextlib.suppress(OSError):
-            near, far = context.wrap_socket(client, server_side=True), blind.wrap_socket(server)
-            back = threading.Thread(target=_pump, args=(far, near))
-            back.start()
-            _pump(near, far)
-            back.join()
+            near = context.wrap_socket(client, server_side=True)
+            with near, blind.wrap_socket(server) as far:
+                _relay(near, far)
 
 
 @contextlib.contextmanager

@@ -55,9 +55,10 @@ def test_indexes_are_built_while_nothing_keeps_ddl_away(how: str, make_server: M
         number = 0
         while not stopped.is_set():
             number += 1
+            old = f", DROP INDEX j{number - 30}" if number > 30 else ""  # a table may have 64
             source.sql(
                 f"ALTER TABLE d.t{number % 4} ADD INDEX i{number} (v)", f"ALTER TABLE d.t ADD INDEX i{number} (v, id)",
-                f"ALTER TABLE d.t DROP INDEX i{number}, ADD INDEX j{number} (id, v)",
+                f"ALTER TABLE d.t DROP INDEX i{number}, ADD INDEX j{number} (id, v){old}",
             )  # fmt: skip
 
     thread = threading.Thread(target=build)
