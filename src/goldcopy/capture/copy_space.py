@@ -6,7 +6,6 @@ that its pages are read through: the name may be another table a moment later.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
@@ -31,8 +30,8 @@ from goldcopy.formats.innodb.page import (
     page_no,
     page_space_id,
 )
+from goldcopy.image.chain import has_room_for_delta
 from goldcopy.image.manifest import Space
-from goldcopy.image.osfile import fits
 from goldcopy.image.sink import DeltaWriter, Sink, WholeWriter
 from goldcopy.server import fileid
 from goldcopy.server.files import FileRef
@@ -290,7 +289,7 @@ class SpaceCopy:
 
     def _since_base(self, space_id: int) -> Lsn | None:
         base = self.job.base
-        if base is None or not fits(os.path.basename(self.job.file.path) + ".delta"):
+        if base is None or not has_room_for_delta(self.job.file.path):
             return None
         if base.identities is None:
             self._base_unknown = True

@@ -15,10 +15,10 @@ from goldcopy.formats.xbcrypt import Cipher
 from goldcopy.image import osfile
 from goldcopy.image.codecs import PIECE_BYTES, Unwrapper, split
 from goldcopy.image.holes import punch_compressed_pages
+from goldcopy.restore.durable import working_name
 from goldcopy.restore.pooled import each
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9@#_./-]+\Z")
-_WORKING = ".goldcopy-tmp"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ def _pieces(job: _Job, request: DecompressRequest) -> Iterator[bytes]:
 
 
 def _unwrap(job: _Job, request: DecompressRequest) -> None:
-    working = osfile.beside(job.plain, _WORKING)
+    working = working_name(job.plain)
     out = os.open(working, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
     try:
         size = 0

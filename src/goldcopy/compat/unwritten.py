@@ -7,13 +7,11 @@ redo then fills.
 
 from __future__ import annotations
 
-import os
-
 from goldcopy.errors import GoldcopyError
 from goldcopy.formats import SpaceId
 from goldcopy.formats.innodb.page import geometry_of
+from goldcopy.image.chain import has_room_for_delta
 from goldcopy.image.manifest import Manifest
-from goldcopy.image.osfile import fits
 from goldcopy.image.sink import Sink
 from goldcopy.server.instance import Instance
 
@@ -41,6 +39,6 @@ class UnwrittenSpaces:
         """Put an empty delta beside each tablespace that was taken as it is."""
         for space in manifest.spaces:
             known = space.stored == "raw" and space.path in self._known
-            if known and fits(os.path.basename(space.path) + ".delta"):
+            if known and has_room_for_delta(space.path):
                 space_id, flags = self._known[space.path]
                 sink.open_delta(space.path, geometry=geometry_of(SpaceId(space_id), flags, "mariadb")).finish()

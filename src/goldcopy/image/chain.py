@@ -14,7 +14,10 @@ from dataclasses import dataclass
 
 from goldcopy.errors import BackupInvalid
 from goldcopy.formats.packed import Lookup
+from goldcopy.image import osfile
 from goldcopy.image.manifest import Manifest, Plain, Space, load
+
+_DELTA = ".delta"
 
 SpaceKey = tuple[int, str]
 """Space id and identity: what makes a tablespace the same one in two backups."""
@@ -113,7 +116,12 @@ class Image:
 
 def stored_name(space: Space) -> str:
     """The name under which a tablespace's bytes lie in its backup's directory."""
-    return space.path + ".delta" if space.stored == "delta" else space.path
+    return space.path + _DELTA if space.stored == "delta" else space.path
+
+
+def has_room_for_delta(path: str) -> bool:
+    """Whether a delta of the tablespace of this name may have one: behind fifty CJK characters nothing fits."""
+    return osfile.fits(os.path.basename(path) + _DELTA)
 
 
 def open_image(directory: str) -> Image:

@@ -19,12 +19,17 @@ _PIECE_BYTES = 1 << 20
 _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP})
 
 
+def working_name(path: str) -> str:
+    """The name that a file has until it is whole: in its directory, the same one each time."""
+    return osfile.beside(path, _UNFINISHED)
+
+
 def write_file(path: str, pieces: Iterable[bytes]) -> None:
     """Write under a temporary name, make it durable, rename it into place. ``pieces``: the content, bit by bit.
 
     Raises NoSpace, TargetRefused.
     """
-    temporary = osfile.beside(path, _UNFINISHED)
+    temporary = working_name(path)
     with _whole_or_gone(temporary):
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
         try:
@@ -83,7 +88,7 @@ def replace_copy(source: str, target: str) -> None:
 
     Raises NoSpace, TargetRefused.
     """
-    temporary = osfile.beside(target, _UNFINISHED)
+    temporary = working_name(target)
     copy_whole(source, temporary, durable=False)
     os.rename(temporary, target)
 

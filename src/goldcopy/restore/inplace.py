@@ -23,7 +23,7 @@ from goldcopy.formats.innodb.page import SYSTEM_SPACE, page_space_id, space_page
 from goldcopy.formats.packed import Lookup, Packed, Table
 from goldcopy.image import osfile
 from goldcopy.image.holes import punch_tails
-from goldcopy.restore.durable import replace_copy
+from goldcopy.restore.durable import replace_copy, working_name
 from goldcopy.restore.pooled import each
 
 _NO_ID = 0
@@ -188,7 +188,7 @@ class Overlay:
     def _create(self, piece: Piece, target: str) -> None:
         """A tablespace that the base does not know; its delta may hold nothing, when all of it is in the redo."""
         logical = self._increment.logical_page_size
-        temporary = osfile.beside(target, ".goldcopy-tmp")
+        temporary = working_name(target)
         with open(temporary, "wb") as f:
             f.write(first_page(piece.space_id, piece.page_size, piece.zip_size, logical, piece.flags))
             f.truncate(INITIAL_PAGES * logical)

@@ -22,7 +22,6 @@ from goldcopy.restore.keys import lent
 from goldcopy.restore.losses import refuse_losses
 from goldcopy.restore.materialise import Placement
 from goldcopy.restore.recovery import (
-    LOG_NAME,
     Recovered,
     RecoveryOptions,
     memory_for,
@@ -32,6 +31,7 @@ from goldcopy.restore.recovery import (
     tidy,
     window_of,
 )
+from goldcopy.restore.redo_only import LOG_NAME
 from goldcopy.restore.remote import confined
 from goldcopy.restore.sums import prepared_manifest
 from goldcopy.restore.xa import rollback_prepared

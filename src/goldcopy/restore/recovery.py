@@ -23,11 +23,11 @@ from goldcopy.restore.losses import refuse_losses
 from goldcopy.restore.materialise import Placement, check_stored
 from goldcopy.restore.missing import is_about_missing_table, missing_before
 from goldcopy.restore.redo_files import drop_spare_logs, lay_logs
+from goldcopy.restore.redo_only import LOG_NAME
 from goldcopy.restore.remote import Remote, confined, shown
 from goldcopy.server.binary import find_server_binary, home_options
 from goldcopy.server.process import RecoveryRun
 
-LOG_NAME = "goldcopy-recovery.log"
 _MB = 1 << 20
 
 
